@@ -1,0 +1,54 @@
+"""The unit of knowledge: one fact as head, relation, tail, and where it was read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_SPACES = re.compile(r"\s+")
+
+
+def clean_text(text: str) -> str:
+    """Return `text` as people write it: NFC, underscores and runs of white space as one space, stripped.
+
+    Raises:
+        ValueError: if nothing is left, or the text holds a NUL character.
+    """
+    if "\x00" in text:
+        raise ValueError("the text holds a NUL character")
+    cleaned = _SPACES.sub(" ", unicodedata.normalize("NFC", text).replace("_", " ")).strip()
+    if not cleaned:
+        raise ValueError("the text is empty")
+    return cleaned
+
+
+def entity_key(text: str) -> str:
+    """Return the key under which all spellings of an entity that differ in case or spacing are one entity."""
+    return clean_text(text).casefold()
+
+
+@dataclass(frozen=True, slots=True)
+class Triple:
+    """One fact as a reader found it.
+
+    Attributes:
+        head: Subject, free text (`"traffic light"`). Case is kept for display; identity is `entity_key(head)`.
+        relation: Canonical relation name of `kb.relations` (`"AtLocation"`) or any other name.
+        tail: Object, free text.
+        source: Name of the source, such as `"conceptnet"`.
+        line: Line (from 1) or record number in the source, None when there is none.
+        surface: The sentence in which the source itself states the fact, None when it has none.
+    """
+
+    head: str
+    relation: str
+    tail: str
+    source: str = ""
+    line: int | None = None
+    surface: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Identity of the fact: two triples with the same key are one fact with two origins."""
+        return entity_key(self.head), self.relation, entity_key(self.tail)

@@ -1,0 +1,1 @@
+"""Knowledge-based visual question answering: seeing, reasoning, answering."""

@@ -1,0 +1,1 @@
+"""Examples, photos and one reader for each data set."""

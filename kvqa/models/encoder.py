@@ -1,0 +1,190 @@
+"""The question-image encoder in the LXMERT style: language, object-relationship and cross-modality encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kvqa.data.collate import KINDS, Batch
+from kvqa.models.attention import TransformerLayer
+from kvqa.models.fusion import CoAttention
+from kvqa.models.text import TextEncoder, mean_pool, sentence_vector
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of the question-image encoder.
+
+    Attributes:
+        tuned_layers: Upper language layers that are trained; the lower ones and the embeddings stay as loaded.
+        width, heads, hidden: Of the vision stream and the cross-modality layers.
+        vision_layers, cross_layers: Depth; `cross_layers` 0 leaves the language encoder alone (an ablation).
+        feature_width: Length of the optional vector of the whole picture.
+        answers: Size of the closed answer vocabulary.
+        dropout: Rate everywhere but in the language encoder, which keeps its own.
+    """
+
+    tuned_layers: int = 3
+    width: int = 256
+    heads: int = 8
+    hidden: int = 512
+    vision_layers: int = 1
+    cross_layers: int = 2
+    feature_width: int = 300
+    answers: int = 0
+    dropout: float = 0.1
+
+
+class QuestionImage(NamedTuple):
+    """What the encoder says of a question about a picture; B examples.
+
+    The four query vectors are unit vectors in the space of the sentence encoder (S numbers), so they meet any
+    knowledge base that was embedded with it.
+
+    Attributes:
+        language: (B, T, D) last language states.
+        vision: (B, R, D) last vision states.
+        pooled: (B, D) the question-image representation.
+        fact, answer, anchor, relation: (B, S) where the wanted fact, the answer's entity, the other entity of the
+            fact and its relation are expected.
+        side: (B, 2) logits that the answer is the head or the tail of its fact.
+        visible: (B, 2) logits that the answer is named by the knowledge base or seen in the picture.
+        vocabulary: (B, A) logits of the closed answer vocabulary.
+    """
+
+    language: Tensor
+    vision: Tensor
+    pooled: Tensor
+    fact: Tensor
+    answer: Tensor
+    anchor: Tensor
+    relation: Tensor
+    side: Tensor
+    visible: Tensor
+    vocabulary: Tensor
+
+
+QUERIES = ("fact", "answer", "anchor", "relation")
+
+
+class RegionEmbedding(nn.Module):
+    """Region tokens of label, box and score; the first token stands for the whole picture and its feature vector."""
+
+    def __init__(self, label_width: int, config: EncoderConfig) -> None:
+        super().__init__()
+        self.label = nn.Linear(label_width, config.width)
+        self.geometry = nn.Linear(6, config.width)
+        self.feature = nn.Linear(config.feature_width, config.width)
+        self.no_feature = nn.Parameter(torch.zeros(config.width))
+        self.kind = nn.Embedding(len(KINDS), config.width)
+        self.label_norm = nn.LayerNorm(config.width)
+        self.geometry_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return region tokens (B, R, D)."""
+        what = self.label(batch.labels)  # (B, R, D)
+        picture = torch.where(batch.has_image_feature[:, None], self.feature(batch.image_feature), self.no_feature)
+        what = torch.cat([picture[:, None].to(what.dtype), what[:, 1:]], dim=1)
+        where = self.geometry(torch.cat([batch.geometry, batch.scores[..., None]], dim=-1))  # (B, R, D)
+        token = (self.label_norm(what) + self.geometry_norm(where)) / 2 + self.kind(batch.kinds)
+        out: Tensor = self.dropout(token)
+        return out
+
+
+class QuestionImageEncoder(nn.Module):
+    """Language layers over question and seen names, vision layers over regions, cross-modality layers over both.
+
+    Every query vector is the mean-pooled sentence vector of the language encoder, turned by a linear map that
+    starts as the identity, plus a linear map of the pooled cross-modal vector that starts at zero. Before
+    training, the query is thus the plain sentence embedding of question and names; training learns the rest.
+
+    Args:
+        text: Sentence encoder; its embeddings and lower layers are frozen and used, its upper layers are copied
+            for training and also kept, so that `embed` stays the space in which facts were embedded.
+    """
+
+    def __init__(self, text: TextEncoder, config: EncoderConfig) -> None:
+        super().__init__()
+        if not 0 <= config.tuned_layers <= len(text.layers):
+            raise ValueError(f"tuned_layers {config.tuned_layers} is not between 0 and {len(text.layers)}")
+        self.config = config
+        self.base = text.requires_grad_(False)
+        self.tuned = nn.ModuleList(_copy_layer(text.layers[i]) for i in range(self.lower, len(text.layers)))
+        width, space = config.width, text.width
+        self.regions = RegionEmbedding(space, config)
+        self.vision = nn.ModuleList(
+            TransformerLayer(width, config.heads, config.hidden, dropout=config.dropout)
+            for _ in range(config.vision_layers)
+        )
+        self.bridge = nn.Linear(space, width)
+        self.cross = nn.ModuleList(
+            CoAttention(width, config.heads, config.hidden, dropout=config.dropout) for _ in range(config.cross_layers)
+        )
+        self.pooler = nn.Linear(2 * width, width)
+        self.sentence = nn.ModuleDict({name: nn.Linear(space, space, bias=False) for name in QUERIES})
+        self.picture = nn.ModuleDict({name: nn.Linear(width, space, bias=False) for name in QUERIES})
+        self.side = nn.Linear(space + width, 2)
+        self.visible = nn.Linear(space + width, 2)
+        self.vocabulary = nn.Linear(space + width, config.answers)
+        for name in QUERIES:
+            nn.init.eye_(self.sentence[name].weight)
+            nn.init.zeros_(self.picture[name].weight)
+
+    @property
+    def lower(self) -> int:
+        """Number of language layers that stay frozen."""
+        return len(self.base.layers) - self.config.tuned_layers
+
+    @torch.no_grad()
+    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the sentence vectors (B, S) of texts, as the frozen sentence encoder gives them."""
+        was_training = self.base.training
+        self.base.eval()
+        vectors = sentence_vector(self.base(ids, torch.zeros_like(ids), mask), mask)
+        self.base.train(was_training)
+        return vectors
+
+    def forward(self, batch: Batch) -> QuestionImage:
+        """Encode a batch."""
+        words = self._language(batch)  # (B, T, S)
+        sentence = mean_pool(words.float(), batch.mask)  # (B, S)
+        language, vision = self.bridge(words), self.regions(batch)  # (B, T, D), (B, R, D)
+        for layer in self.vision:
+            vision = layer(vision, batch.region_mask)
+        for layer in self.cross:
+            language, vision = layer(language, vision, batch.mask, batch.region_mask)
+        seen = torch.cat([language[:, 0], vision[:, 0]], dim=-1)  # (B, 2 D): [CLS] and the whole picture
+        pooled = torch.tanh(self.pooler(seen)).float()  # (B, D)
+        if not self.cross:
+            pooled = torch.zeros_like(pooled)
+        queries = {n: F.normalize(self.sentence[n](sentence) + self.picture[n](pooled), dim=-1) for n in QUERIES}
+        both = torch.cat([sentence, pooled], dim=-1)  # (B, S + D)
+        return QuestionImage(
+            language=language,
+            vision=vision,
+            pooled=pooled,
+            side=self.side(both).float(),
+            visible=self.visible(both).float(),
+            vocabulary=self.vocabulary(both).float(),
+            **{name: query.float() for name, query in queries.items()},
+        )
+
+    def _language(self, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            x = self.base.embed(batch.ids, batch.segments)
+            for layer in self.base.layers[: self.lower]:
+                x = layer(x, batch.mask)
+        for layer in self.tuned:
+            x = layer(x, batch.mask)
+        return x
+
+
+def _copy_layer(layer: nn.Module) -> nn.Module:
+    import copy
+
+    return copy.deepcopy(layer).requires_grad_(True)

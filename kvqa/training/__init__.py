@@ -1,0 +1,1 @@
+"""Training: targets, objectives and recipes; nothing here is needed to answer."""

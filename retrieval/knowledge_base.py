@@ -1,0 +1,82 @@
+"""An opened knowledge-base folder: store, index and vectors that were checked to belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kb.errors import KnowledgeError
+from kb.graph import FactGraph
+from kb.store import KnowledgeStore
+from retrieval.index import FactIndex
+from retrieval.manifest import Manifest
+
+STORE = "store.sqlite"
+INDEX = "facts.faiss"
+TRIPLES = "triples.npy"
+ENTITIES = "entities.npy"
+RELATIONS = "relations.npy"
+
+
+@dataclass(frozen=True)
+class KnowledgeBase:
+    """Everything that answering needs of a knowledge base.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: Its identity card.
+        store: The facts with their texts and sources.
+        index: FAISS index over fact vectors.
+        triples: (num_facts, 3) int32, memory-mapped: head entity, relation, tail entity of each fact.
+        graph: Adjacency over the same facts.
+        entity_vectors: (num_entities, dimension) float16, memory-mapped, unit length.
+        relation_vectors: (num_relations, dimension) float32, unit length.
+    """
+
+    folder: Path
+    manifest: Manifest
+    store: KnowledgeStore
+    index: FactIndex
+    triples: NDArray[np.int32]
+    graph: FactGraph
+    entity_vectors: NDArray[np.float16]
+    relation_vectors: NDArray[np.float32]
+
+    @classmethod
+    def open(cls, folder: Path, *, encoder_sha256: str | None = None, thorough: bool = False) -> KnowledgeBase:
+        """Open a folder written by `kvqa index-kb`.
+
+        Args:
+            encoder_sha256: Weights of the sentence encoder that the model expects; None accepts any.
+            thorough: Check the checksum of every file, not only sizes and small files.
+
+        Raises:
+            KnowledgeError: if the folder is missing, half-built, altered, or built with another encoder.
+        """
+        manifest = Manifest.read(folder)
+        if encoder_sha256 is not None and manifest.encoder_sha256 != encoder_sha256:
+            raise KnowledgeError(
+                f"knowledge base {folder} was embedded with {manifest.encoder} ({manifest.encoder_sha256[:12]}…), the model"
+                f" expects weights {encoder_sha256[:12]}…; build it again with the model's encoder: kvqa index-kb"
+            )
+        manifest.check_files(folder, thorough=thorough)
+        store = KnowledgeStore.open(folder / STORE)
+        index = FactIndex.load(folder / INDEX)
+        triples = np.load(folder / TRIPLES, mmap_mode="r")
+        entity_vectors = np.load(folder / ENTITIES, mmap_mode="r")
+        found = {
+            "facts": {store.num_facts, len(index), len(triples), manifest.facts},
+            "entities": {store.num_entities, len(entity_vectors), manifest.entities},
+            "dimension": {index.dimension, entity_vectors.shape[1], manifest.dimension},
+        }
+        for what, numbers in found.items():
+            if len(numbers) > 1:
+                raise KnowledgeError(
+                    f"the parts of {folder} disagree on {what} ({', '.join(map(str, sorted(numbers)))});"
+                    f" build it again: kvqa index-kb SOURCE… --out {folder}"
+                )
+        graph = FactGraph(triples[:, 0], triples[:, 1], triples[:, 2], store.num_entities)
+        return cls(folder, manifest, store, index, triples, graph, entity_vectors, np.load(folder / RELATIONS))
