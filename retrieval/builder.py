@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kb.errors import KnowledgeError
-from kb.readers import Reject, read_source
+from kb.readers import Columns, Reject, read_source, source_name
 from kb.relations import verbalise
 from kb.store import KnowledgeStore
 from kb.triple import Triple
@@ -46,7 +46,7 @@ def build_kb(
     *,
     encoder: SentenceEncoder | None = None,
     file_format: str = "auto",
-    columns: str = "auto",
+    columns: Columns = "auto",
     index: str = FLAT,
     overwrite: bool = False,
     progress: Progress = lambda step, done, total: None,
@@ -76,7 +76,9 @@ def build_kb(
         report = _build(sources, partial, encoder, file_format, columns, index, progress)
         _swap(partial, out)
     except OSError as error:
-        raise KnowledgeError(f"cannot write {out}: {error.strerror or error}; free space or choose another --out") from None
+        raise KnowledgeError(
+            f"cannot write {out}: {error.strerror or error}; free space or choose another --out"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return report
@@ -108,7 +110,7 @@ def _build(
     folder: Path,
     encoder: SentenceEncoder,
     file_format: str,
-    columns: str,
+    columns: Columns,
     index: str,
     progress: Progress,
 ) -> BuildReport:
@@ -132,7 +134,7 @@ def _build(
 
 
 def source_names(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Name each source file after itself without suffixes; folders are read file by file; names stay unique.
+    """Name each source after its file, without suffixes; folders are read file by file; names stay unique.
 
     Raises:
         KnowledgeError: if a path does not exist.
@@ -140,13 +142,11 @@ def source_names(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     named: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
-            raise KnowledgeError(f"source {path} does not exist")
+            raise KnowledgeError(f"source {path} does not exist; check the path")
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-            base = file.name.split(".tsv")[0].split(".csv")[0].split(".json")[0].removesuffix(".txt").removesuffix(".gz")
-            if named.get(base) == file:
-                continue
-            name, number = base, 2
-            while name in named:
+            base = name = source_name(file)
+            number = 2
+            while name in named and named[name] != file:
                 name, number = f"{base}-{number}", number + 1
             named[name] = file
     return list(named.items())
@@ -158,7 +158,7 @@ def _add_source(
     path: Path,
     report: BuildReport,
     file_format: str,
-    columns: str,
+    columns: Columns,
     progress: Progress,
 ) -> None:
     source_id = store.add_source(name, str(path), file_sha256(path))

@@ -59,8 +59,8 @@ class KnowledgeBase:
         manifest = Manifest.read(folder)
         if encoder_sha256 is not None and manifest.encoder_sha256 != encoder_sha256:
             raise KnowledgeError(
-                f"knowledge base {folder} was embedded with {manifest.encoder} ({manifest.encoder_sha256[:12]}…), the model"
-                f" expects weights {encoder_sha256[:12]}…; build it again with the model's encoder: kvqa index-kb"
+                f"knowledge base {folder} was embedded with {manifest.encoder} ({manifest.encoder_sha256[:12]}…), the"
+                f" model expects weights {encoder_sha256[:12]}…; build it again with the model's encoder: kvqa index-kb"
             )
         manifest.check_files(folder, thorough=thorough)
         store = KnowledgeStore.open(folder / STORE)

@@ -83,10 +83,14 @@ class Manifest:
         """
         repair = f"build it again: kvqa index-kb SOURCE… --out {folder}"
         if not folder.is_dir():
-            raise KnowledgeError(f"knowledge base {folder} does not exist; build one: kvqa index-kb SOURCE… --out {folder}")
+            raise KnowledgeError(
+                f"knowledge base {folder} does not exist; build one: kvqa index-kb SOURCE… --out {folder}"
+            )
         path = folder / MANIFEST
         if not path.is_file():
-            raise KnowledgeError(f"{folder} has no {MANIFEST}: it is not a knowledge base or was built halfway; {repair}")
+            raise KnowledgeError(
+                f"{folder} has no {MANIFEST}: it is not a knowledge base or was built halfway; {repair}"
+            )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             manifest = cls(**content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from retrieval.knowledge_base import KnowledgeBase
 
 LABEL_FEATURES = 4
 VOCABULARY_ALTERNATIVES = 10
+NO_ANSWER = ""
+"""The string of the last alternative: nothing among the evidence answers the question."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,14 @@ class GraphItem:
     vocabulary: NDArray[np.float32]
     vocabulary_answers: tuple[str, ...]
     answers: tuple[str, ...]
-    """Distinct normalised answer strings (G)."""
+    """Distinct normalised answer strings (G), `NO_ANSWER` among them."""
     groups: NDArray[np.int64]
-    """(A,) the answer of each alternative: heads, tails, labels, vocabulary."""
+    """(A,) the answer of each alternative: heads, tails, labels, vocabulary, none."""
 
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """B evidence graphs, padded to N facts, M entities, L seen names, V vocabulary answers; A = 2N + L + V.
+    """B evidence graphs, padded to N facts, M entities, L seen names, V vocabulary answers; A = 2N + L + V + 1.
 
     Attributes:
         fact_vectors, relation_vectors: (B, N, S). fact_features: (B, N, FACT_FEATURES).
@@ -84,8 +86,9 @@ class GraphBatch:
 
     def to(self, device: torch.device | str) -> GraphBatch:
         """Return the batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return GraphBatch(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()})
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        moved: dict[str, Any] = {name: value.to(device) for name, value in values if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 def graph_item(
@@ -125,7 +128,7 @@ def graph_item(
     best = np.argsort(-view.vocabulary, kind="stable")[:VOCABULARY_ALTERNATIVES]
     spoken = tuple(vocabulary[i] for i in best)
     strings = [normal(names[i]) for i in evidence.heads] + [normal(names[i]) for i in evidence.tails]
-    strings += [normal(n) for n in label_names] + [normal(a) for a in spoken]
+    strings += [normal(n) for n in label_names] + [normal(a) for a in spoken] + [NO_ANSWER]
     row = {answer: i for i, answer in enumerate(dict.fromkeys(strings))}
     return GraphItem(
         evidence=evidence,
@@ -197,11 +200,12 @@ def _lengths_mask(lengths: Sequence[int], size: int) -> NDArray[np.bool_]:
 
 
 def _groups(items: Sequence[GraphItem], facts: int, labels: int, words: int) -> NDArray[np.int64]:
-    """Lay each item's groups (2 n + l + v) out as (2 N + L + V); what is not there keeps group 0, at no mass."""
-    out = np.zeros((len(items), 2 * facts + labels + words), dtype=np.int64)
+    """Lay each item's groups (2 n + l + v + 1) out as (2 N + L + V + 1); what is not there has group 0, at no mass."""
+    out = np.zeros((len(items), 2 * facts + labels + words + 1), dtype=np.int64)
     for row, item in enumerate(items):
         n, named = len(item.evidence), len(item.labels)
-        parts = np.split(item.groups, [n, 2 * n, 2 * n + named])
-        for start, part in zip((0, facts, 2 * facts, 2 * facts + labels), parts, strict=True):
+        parts = np.split(item.groups, [n, 2 * n, 2 * n + named, len(item.groups) - 1])
+        starts = (0, facts, 2 * facts, 2 * facts + labels, 2 * facts + labels + words)
+        for start, part in zip(starts, parts, strict=True):
             out[row, start : start + len(part)] = part
     return out

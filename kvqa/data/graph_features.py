@@ -70,6 +70,7 @@ class Seen:
 
     @classmethod
     def of(cls, example: Example, label_vectors: LabelVectors) -> Seen:
+        """Take what was seen in the picture of `example`."""
         regions = distinct_concepts(example.regions, limit=24)
         captions = [r.label for r in example.regions.regions if r.kind == "caption"]
         width = label_vectors(["image"]).shape[1]
@@ -90,14 +91,18 @@ class Seen:
 def fact_features(
     evidence: Evidence, names: list[str], asked: frozenset[str], view: View, kb: KnowledgeBase
 ) -> NDArray[np.float32]:
+    """Return (N, FACT_FEATURES) of the facts of `evidence`, whose M entities have `names`.
+
+    Columns: cosine with the query, its distance to the best, rank, softmax share; cosines of the frozen vectors of
+    question with and without seen names; agreement of the relation; lexical overlap both ways; found by the graph.
+    """
     out = np.zeros((len(evidence), FACT_FEATURES), dtype=np.float32)
     if not len(evidence):
         return out
     vectors = kb.index.vectors(evidence.fact_ids)  # (N, S)
     sharp = np.exp((evidence.scores - evidence.scores.max()) / 0.03)
     words = [
-        content_lemmas(names[h]) | content_lemmas(names[t])
-        for h, t in zip(evidence.heads, evidence.tails, strict=True)
+        content_lemmas(names[h]) | content_lemmas(names[t]) for h, t in zip(evidence.heads, evidence.tails, strict=True)
     ]
     out[:, 0] = evidence.scores
     out[:, 1] = (evidence.scores - evidence.scores.max()) * 5
@@ -120,13 +125,20 @@ def entity_features(
     view: View,
     known: Mapping[str, float],
 ) -> NDArray[np.float32]:
+    """Return (M, ENTITY_FEATURES) of entities with `names` and `vectors` (M, S).
+
+    Columns: cosines with the answer, anchor and fact queries and the question; seen as object (score), as tag, in
+    captions; named by the question; lexical overlap both ways; closest object, tag, caption; probability in the
+    closed vocabulary; length; share among all as the answer.
+    """
     out = np.zeros((len(names), ENTITY_FEATURES), dtype=np.float32)
     if not names:
         return out
     asked = content_lemmas(question)
     spelled = f" {' '.join(lemmas(question))} "
-    scores = {normal(c): s for c, s, is_object in zip(seen.concepts, seen.scores, seen.objects, strict=True) if is_object}
-    tags = {normal(c) for c, is_object in zip(seen.concepts, seen.objects, strict=True) if not is_object}
+    found = list(zip(seen.concepts, seen.scores, seen.objects, strict=True))
+    scores = {normal(concept): score for concept, score, is_object in found if is_object}
+    tags = {normal(concept) for concept, _, is_object in found if not is_object}
     words = [content_lemmas(name) for name in names]
     strings = [normal(name) for name in names]
     out[:, 0] = vectors @ view.answer

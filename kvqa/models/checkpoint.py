@@ -44,7 +44,9 @@ class ModelManifest:
     training: dict[str, Any]
 
 
-def save_model(model: KvqaModel, folder: Path, *, training: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> None:
+def save_model(
+    model: KvqaModel, folder: Path, *, training: dict[str, Any], dtype: torch.dtype = torch.bfloat16
+) -> None:
     """Write the model into `folder`, manifest last, so that a half-written folder is recognised.
 
     Args:

@@ -132,8 +132,8 @@ class QuestionImageEncoder(nn.Module):
         self.visible = nn.Linear(space + width, 2)
         self.vocabulary = nn.Linear(space + width, config.answers)
         for name in QUERIES:
-            nn.init.eye_(self.sentence[name].weight)
-            nn.init.zeros_(self.picture[name].weight)
+            nn.init.eye_(self.sentence[name].get_parameter("weight"))
+            nn.init.zeros_(self.picture[name].get_parameter("weight"))
 
     @property
     def lower(self) -> int:
@@ -143,11 +143,13 @@ class QuestionImageEncoder(nn.Module):
     @torch.no_grad()
     def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the sentence vectors (B, S) of texts, as the frozen sentence encoder gives them."""
-        was_training = self.base.training
+        return sentence_vector(self.base(ids, torch.zeros_like(ids), mask), mask)
+
+    def train(self, mode: bool = True) -> QuestionImageEncoder:
+        """Switch to training, in which the frozen sentence encoder still runs without dropout."""
+        super().train(mode)
         self.base.eval()
-        vectors = sentence_vector(self.base(ids, torch.zeros_like(ids), mask), mask)
-        self.base.train(was_training)
-        return vectors
+        return self
 
     def forward(self, batch: Batch) -> QuestionImage:
         """Encode a batch."""

@@ -2,7 +2,8 @@
 
 The evidence is a graph of two kinds of nodes, entities and facts; a fact node carries its relation and touches
 its head and its tail. Nodes for the names of what was seen stand beside the entities that they resemble. Answers
-are (fact, side) pairs, seen names and the closed vocabulary; the mass of all that spell alike is summed.
+are (fact, side) pairs, seen names and the closed vocabulary; the mass of all that spell alike is summed. One
+more alternative says that nothing here answers the question.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class ReasonerConfig:
 
 
 class Reasoning(NamedTuple):
-    """What the reasoner says; B examples, N facts, M entities, L seen names, V vocabulary answers, A = 2N + L + V.
+    """What the reasoner says; B examples, N facts, M entities, L seen names, V vocabulary answers, A = 2N + L + V + 1.
 
     Attributes:
         fact: (B, N) logits of the facts.
-        alternatives: (B, A) logits: heads of the N facts, tails, seen names, vocabulary.
+        alternatives: (B, A) logits: heads of the N facts, tails, seen names, vocabulary, no answer.
         groups: (B, G) log-probability of each distinct answer string.
         attention: One (B, N, 2) tensor for each layer: weight of a fact in its head's and its tail's update.
     """
@@ -65,14 +66,16 @@ class GraphLayer(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.fact = mlp(4 * width, 2 * width, width, dropout)
+        self.fact = mlp(4 * width, width, width, dropout)
         self.message = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])  # to head, to tail
         self.weight = nn.ModuleList([nn.Linear(width, 1), nn.Linear(width, 1)])
-        self.entity = mlp(3 * width, 2 * width, width, dropout)
+        self.entity = mlp(3 * width, width, width, dropout)
         self.fact_norm = nn.LayerNorm(width)
         self.entity_norm = nn.LayerNorm(width)
 
-    def forward(self, facts: Tensor, entities: Tensor, context: Tensor, graph: GraphBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, facts: Tensor, entities: Tensor, context: Tensor, graph: GraphBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Update facts (B, N, d) and entities (B, M, d) given context (B, d); also return attention (B, N, 2)."""
         heads, tails = gather(entities, graph.heads), gather(entities, graph.tails)  # (B, N, d)
         around = context[:, None].expand_as(facts)
@@ -122,6 +125,7 @@ class GraphReasoner(nn.Module):
         self.side_bias = nn.Parameter(torch.zeros(2))
         self.label_score = mlp(3 * width, width, 1, drop)
         self.vocabulary_score = mlp(width + 2, width, 1, drop)
+        self.none_score = mlp(2 * width + 1, width, 1, drop)
         self.dropout = nn.Dropout(drop)
 
     def forward(self, graph: GraphBatch) -> Reasoning:
@@ -142,7 +146,8 @@ class GraphReasoner(nn.Module):
         sides = self._side_scores(graph, facts, entities, around)
         labels = self._label_scores(graph, entities, context)
         vocabulary = self._vocabulary_scores(graph, context)
-        alternatives = torch.cat([fact + sides[0], fact + sides[1], labels, vocabulary], dim=1)  # (B, A)
+        none = self._none_score(graph, facts, fact, context)
+        alternatives = torch.cat([fact + sides[0], fact + sides[1], labels, vocabulary, none], dim=1)  # (B, A)
         return Reasoning(fact, alternatives, group_log_mass(alternatives, graph.groups, graph.num_groups), attention)
 
     def _fact_states(self, graph: GraphBatch, context: Tensor) -> Tensor:
@@ -174,6 +179,12 @@ class GraphReasoner(nn.Module):
         around = context[:, None].expand(*logs.shape, -1)
         gate = self.vocabulary_score(torch.cat([around, logs[..., None], logs[..., None].exp()], dim=-1))
         return (gate.squeeze(-1).float() + logs).masked_fill(~graph.vocabulary_mask, NEVER)
+
+    def _none_score(self, graph: GraphBatch, facts: Tensor, fact: Tensor, context: Tensor) -> Tensor:
+        best = (fact.softmax(-1)[..., None] * facts).sum(1)  # (B, d)
+        nearest = graph.fact_features[..., 0].masked_fill(~graph.fact_mask, 0.0).max(1).values[:, None]  # (B, 1)
+        score: Tensor = self.none_score(torch.cat([best.to(context.dtype), context, nearest], dim=-1)).float()
+        return score
 
 
 def gather(states: Tensor, index: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from kvqa.data.collate import distinct_concepts
 from kvqa.data.example import Example
-from kvqa.data.graph_batch import GraphItem, collate_graphs, graph_item
+from kvqa.data.graph_batch import NO_ANSWER, GraphItem, collate_graphs, graph_item
 from kvqa.data.graph_features import View
 from kvqa.models.graph import Reasoning
-from kvqa.models.model import KvqaModel, mixed_precision
+from kvqa.models.model import KvqaModel
 from retrieval.knowledge_base import KnowledgeBase
 from retrieval.linking import Linker, Links
 from retrieval.retriever import Retriever
@@ -26,7 +26,8 @@ class Prediction:
 
     Attributes:
         item: The evidence it was given.
-        answers: Distinct normalised answers, best first, with their probabilities (calibrated).
+        answers: Distinct normalised answers, best first, with their probabilities; what is missing to 1 is the
+            probability that nothing among the evidence answers the question.
         facts: (N,) probabilities of `item.evidence.fact_ids`; they sum to 1.
         alternatives: (A,) probabilities of `item`'s alternatives: heads, tails, seen names, vocabulary.
     """
@@ -85,7 +86,12 @@ def predict(model: KvqaModel, items: Sequence[GraphItem], kb: KnowledgeBase, *, 
         part = items[start : start + batch]
         graph = collate_graphs(part, kb, model.labels).to(model.device)
         reasoning = model.reasoner(graph)
-        starts = (0, graph.heads.shape[1], 2 * graph.heads.shape[1], 2 * graph.heads.shape[1] + graph.label_mask.shape[1])
+        starts = (
+            0,
+            graph.heads.shape[1],
+            2 * graph.heads.shape[1],
+            2 * graph.heads.shape[1] + graph.label_mask.shape[1],
+        )
         predictions += [
             _prediction(item, reasoning, row, starts, model.config.temperature) for row, item in enumerate(part)
         ]
@@ -104,7 +110,7 @@ def _prediction(
     lengths = (size, size, len(item.labels), len(item.vocabulary_answers))
     return Prediction(
         item=item,
-        answers=[(item.answers[i], float(shares[i])) for i in order],
+        answers=[(item.answers[i], float(shares[i])) for i in order if item.answers[i] != NO_ANSWER],
         facts=reasoning.fact[row, :size].softmax(-1).cpu().numpy(),
         alternatives=np.concatenate([alternatives[s : s + n] for s, n in zip(starts, lengths, strict=True)]),
     )

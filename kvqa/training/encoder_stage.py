@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kvqa.data.collate import Collator, drop_regions
+from kvqa.data.collate import Collator, concept_text, drop_regions
 from kvqa.data.example import Example
+from kvqa.data.gold import UNKNOWN
 from kvqa.models.encoder import QuestionImage, QuestionImageEncoder
 from kvqa.models.model import mixed_precision
 from kvqa.training.objectives import class_loss, search_loss
@@ -30,15 +32,18 @@ class EncoderStage:
     """Settings of the first stage.
 
     Attributes:
-        epochs, batch, lr: The usual; `lr_new` is for what does not start from the sentence encoder.
+        epochs, batch, lr: The usual; `fold_epochs` is for the encoders of cross-fitting, `lr_new` for what does not
+            start from the sentence encoder.
         tau: Temperature of the search losses.
         region_dropout: Rate at which seen labels are left out.
         fact, answer, anchor, relation, side, visible, vocabulary: Weights of the loss terms; 0 switches one off.
     """
 
     epochs: int = 3
+    fold_epochs: int = 2
     batch: int = 32
     lr: float = 2e-4
+    lr_new: float = 5e-4
     tau: float = 0.03
     region_dropout: float = 0.15
     clip: float = 1.0
@@ -56,37 +61,50 @@ class SearchSpace:
     """The frozen vectors that queries are matched with.
 
     Attributes:
-        facts: (num_facts, S) bfloat16. entities: (num_entities, S) bfloat16. relations: (num_relations, S).
-        hidden_facts: (num_facts,) bool, facts that training must not see, not even as negatives.
-        hidden_entities: (num_entities,) bool, entities that occur in hidden facts only.
+        facts: (num_facts, S) bfloat16; zeros for facts that training must not see, not even as negatives.
+        entities: (K, S) bfloat16: the entities of gold facts and a random sample of all others as negatives.
+        entity_rows: (num_entities,) int64, the row of each entity in `entities`, -1 where it was not sampled.
+        relations: (num_relations, S) bfloat16.
     """
 
     facts: Tensor
     entities: Tensor
+    entity_rows: NDArray[np.int64]
     relations: Tensor
-    hidden_facts: Tensor
-    hidden_entities: Tensor
 
     @classmethod
-    def of(cls, kb: KnowledgeBase, allowed: NDArray[np.bool_]) -> SearchSpace:
+    def of(
+        cls, kb: KnowledgeBase, allowed: NDArray[np.bool_], targets: Targets, *, seed: int, sample: int = 20_000
+    ) -> SearchSpace:
         """Take the vectors of `kb`; `allowed` (num_facts,) says which facts training may see."""
-        pieces = [
-            torch.from_numpy(kb.index.vectors(np.arange(start, min(start + 65536, len(kb.index))))).bfloat16()
-            for start in range(0, len(kb.index), 65536)
-        ]
-        shown = np.zeros(kb.manifest.entities, dtype=bool)
-        shown[np.asarray(kb.triples)[allowed][:, [0, 2]].ravel()] = True
+        facts = np.concatenate([_fact_vectors(kb, allowed, start) for start in range(0, len(kb.index), 65536)])
+        shown = np.unique(np.asarray(kb.triples)[allowed][:, [0, 2]])
+        drawn = np.random.default_rng(seed).permutation(shown)[:sample]
+        gold = np.concatenate([targets.answer, targets.anchor])
+        chosen = np.union1d(drawn, gold[gold >= 0])
+        rows = np.full(kb.manifest.entities, UNKNOWN, dtype=np.int64)
+        rows[chosen] = np.arange(len(chosen))
         return cls(
-            facts=torch.cat(pieces),
-            entities=torch.from_numpy(np.array(kb.entity_vectors)).bfloat16(),
+            facts=torch.from_numpy(facts).bfloat16(),
+            entities=torch.from_numpy(np.asarray(kb.entity_vectors[chosen])).bfloat16(),
+            entity_rows=rows,
             relations=torch.from_numpy(kb.relation_vectors).bfloat16(),
-            hidden_facts=torch.from_numpy(~allowed),
-            hidden_entities=torch.from_numpy(~shown),
         )
 
     def to(self, device: torch.device) -> SearchSpace:
         """Return the same vectors on another device."""
-        return SearchSpace(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        moved = (t.to(device) for t in (self.facts, self.entities, self.relations))
+        facts, entities, relations = moved
+        return SearchSpace(facts, entities, self.entity_rows, relations)
+
+    def rows(self, entities: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows in `entities` of entity ids, -1 for none."""
+        return np.where(entities >= 0, self.entity_rows[entities], UNKNOWN)
+
+
+def _fact_vectors(kb: KnowledgeBase, allowed: NDArray[np.bool_], start: int) -> NDArray[np.float16]:
+    ids = np.arange(start, min(start + 65536, len(kb.index)))
+    return (kb.index.vectors(ids) * allowed[ids, None]).astype(np.float16)
 
 
 def encoder_loss(out: QuestionImage, space: SearchSpace, targets: Targets, stage: EncoderStage) -> Tensor:
@@ -96,18 +114,31 @@ def encoder_loss(out: QuestionImage, space: SearchSpace, targets: Targets, stage
     def wanted(values: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(values).to(device)
 
-    facts, entities = (space.facts, space.hidden_facts), (space.entities, space.hidden_entities)
-    terms = {
-        "fact": lambda: search_loss(out.fact, facts[0], wanted(targets.fact), hidden=facts[1], tau=stage.tau),
-        "answer": lambda: search_loss(out.answer, entities[0], wanted(targets.answer), hidden=entities[1], tau=stage.tau),
-        "anchor": lambda: search_loss(out.anchor, entities[0], wanted(targets.anchor), hidden=entities[1], tau=stage.tau),
+    terms: dict[str, Callable[[], Tensor]] = {
+        "fact": lambda: search_loss(out.fact, space.facts, wanted(targets.fact), tau=stage.tau),
+        "answer": lambda: search_loss(out.answer, space.entities, wanted(space.rows(targets.answer)), tau=stage.tau),
+        "anchor": lambda: search_loss(out.anchor, space.entities, wanted(space.rows(targets.anchor)), tau=stage.tau),
         "relation": lambda: search_loss(out.relation, space.relations, wanted(targets.relation), tau=stage.tau),
         "side": lambda: class_loss(out.side, wanted(targets.side)),
         "visible": lambda: class_loss(out.visible, wanted(targets.visible)),
         "vocabulary": lambda: class_loss(out.vocabulary, wanted(targets.vocabulary)),
     }
-    loss: Tensor = sum((getattr(stage, n) * term() for n, term in terms.items() if getattr(stage, n)), torch.zeros(()))
-    return loss
+    total = torch.zeros((), device=device)
+    for name, term in terms.items():
+        if getattr(stage, name):
+            total = total + getattr(stage, name) * term()
+    return total
+
+
+def like_lengths(examples: Sequence[Example], batch: int, rng: random.Random, *, pool: int = 8) -> list[list[int]]:
+    """Return all rows of `examples` in random batches whose texts are of like length, to spend little on padding."""
+    order = rng.sample(range(len(examples)), len(examples))
+    lengths = [len(e.question) + len(concept_text(e.regions)) for e in examples]
+    batches = []
+    for first in range(0, len(order), batch * pool):
+        rows = sorted(order[first : first + batch * pool], key=lambda i: lengths[i])
+        batches += [rows[i : i + batch] for i in range(0, len(rows), batch)]
+    return rng.sample(batches, len(batches))
 
 
 def train_encoder(
@@ -129,7 +160,10 @@ def train_encoder(
         name: What the log and the random numbers call this run, such as `"encoder"` or `"fold-1"`.
     """
     device = encoder.bridge.weight.device
-    optimizer = adamw(encoder.parameters(), lr=stage.lr)
+    started = {id(p) for p in [*encoder.tuned.parameters(), *encoder.sentence.parameters()]}
+    optimizer = adamw([p for p in encoder.parameters() if id(p) in started], lr=stage.lr)
+    for group in adamw([p for p in encoder.parameters() if id(p) not in started], lr=stage.lr_new).param_groups:
+        optimizer.add_param_group(group)
     steps = -(-len(examples) // stage.batch)
     schedule = linear_schedule(optimizer, stage.epochs * steps)
     settings = settings_text(stage, encoder.config, seed, name, [e.question_id for e in examples], len(space.facts))
@@ -140,11 +174,9 @@ def train_encoder(
     parameters = list(trainable(encoder).values())
     for epoch in range(done, stage.epochs):
         rng = seed_epoch(seed, name, epoch)
-        order = rng.sample(range(len(examples)), len(examples))
         encoder.train()
         total, start = 0.0, time.perf_counter()
-        for first in range(0, len(order), stage.batch):
-            rows = order[first : first + stage.batch]
+        for rows in like_lengths(examples, stage.batch, rng):
             shown = [
                 replace(examples[i], regions=drop_regions(examples[i].regions, stage.region_dropout, rng)) for i in rows
             ]
@@ -158,5 +190,6 @@ def train_encoder(
             total += loss.item() * len(rows)
         save_state(state, encoder, optimizer, epoch=epoch + 1, settings=settings)
         seconds = time.perf_counter() - start
-        log(f"{name}: epoch {epoch + 1}/{stage.epochs} loss {total / len(order):.3f} {len(order) / seconds:.0f} questions/s")
+        rate = len(examples) / seconds
+        log(f"{name}: epoch {epoch + 1}/{stage.epochs} loss {total / len(examples):.3f} {rate:.0f} questions/s")
     encoder.eval()

@@ -6,26 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kvqa.models.graph import NEVER, Reasoning
+from kvqa.models.graph import Reasoning
 
 NO_TARGET = -1
 
 
-def search_loss(queries: Tensor, vectors: Tensor, targets: Tensor, *, hidden: Tensor | None = None, tau: float = 0.03) -> Tensor:
+def search_loss(queries: Tensor, vectors: Tensor, targets: Tensor, *, tau: float = 0.03) -> Tensor:
     """Return the cross-entropy of the wanted row among *all* rows: every other row is a negative.
 
-    With frozen facts this costs one matrix product a step, and needs neither hard-negative mining nor large batches.
+    With frozen facts this costs one matrix product a step, and needs neither hard-negative mining nor large
+    batches. A row of zeros has cosine 0 with every query and so no weight: facts are hidden that way.
 
     Args:
         queries: (B, S) unit vectors.
         vectors: (K, S) unit vectors of all facts, entities or relations.
         targets: (B,) int64 rows of `vectors`; -1 leaves an example out.
-        hidden: (K,) bool, rows that must not serve as negatives; None is none.
         tau: Temperature of the softmax.
     """
-    logits = (queries.to(vectors.dtype) @ vectors.T).float() / tau  # (B, K)
-    if hidden is not None:
-        logits = logits.masked_fill(hidden, NEVER)
+    logits = ((queries / tau).to(vectors.dtype) @ vectors.T).float()  # (B, K)
     return F.cross_entropy(logits, targets, ignore_index=NO_TARGET) if (targets >= 0).any() else logits.sum() * 0
 
 

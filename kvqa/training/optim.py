@@ -18,7 +18,9 @@ def adamw(parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float 
     return torch.optim.AdamW(groups, lr=lr)
 
 
-def linear_schedule(optimizer: torch.optim.Optimizer, steps: int, *, warmup: float = 0.1) -> torch.optim.lr_scheduler.LambdaLR:
+def linear_schedule(
+    optimizer: torch.optim.Optimizer, steps: int, *, warmup: float = 0.1
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Return a schedule that rises over the share `warmup` of `steps` and then falls linearly to zero."""
     rising = max(1, round(warmup * steps))
 

@@ -53,14 +53,17 @@ class ReasonerTargets:
     """What is right among the evidence of one batch.
 
     Attributes:
-        right: (B, G) bool, answer strings that are right. gold: (B,) int64 position of the gold fact, -1 for none.
+        right: (B, G) bool, answer strings that are right, "no answer" where none of them is.
+        gold: (B,) int64 position of the gold fact, -1 for none.
     """
 
     right: Tensor
     gold: Tensor
 
 
-def reasoner_targets(items: Sequence[GraphItem], examples: Sequence[Example], gold_facts: Sequence[int], groups: int) -> ReasonerTargets:
+def reasoner_targets(
+    items: Sequence[GraphItem], examples: Sequence[Example], gold_facts: Sequence[int], groups: int
+) -> ReasonerTargets:
     """Find the right answers and the gold facts (`gold_facts`, knowledge-base ids, -1 for none) among `items`."""
     right = torch.zeros(len(items), groups, dtype=torch.bool)
     gold = torch.full((len(items),), NO_TARGET)
@@ -80,6 +83,16 @@ def without_gold(graph: GraphBatch, targets: ReasonerTargets, chosen: Tensor) ->
     mask[rows, gold[rows]] = False
     gold[rows] = NO_TARGET
     return replace(graph, fact_mask=mask), replace(targets, gold=gold)
+
+
+def with_no_answer(graph: GraphBatch, targets: ReasonerTargets) -> ReasonerTargets:
+    """Where no alternative that is there spells a right answer, make "no answer" the right one."""
+    there = torch.cat([graph.fact_mask, graph.fact_mask, graph.label_mask, graph.vocabulary_mask], dim=1)  # (B, A - 1)
+    reach = torch.zeros(targets.right.shape).scatter_add(1, graph.groups[:, :-1], there.float()) > 0  # (B, G)
+    right = targets.right & reach
+    lost = torch.nonzero(~right.any(-1)).squeeze(-1)
+    right[lost, graph.groups[lost, -1]] = True
+    return replace(targets, right=right)
 
 
 def reasoner_loss(reasoning: Reasoning, targets: ReasonerTargets, stage: ReasonerStage) -> Tensor:
@@ -122,9 +135,12 @@ def train_reasoner(
             rows = order[first : first + stage.batch]
             part = [items[i] for i in rows]
             graph = collate_graphs(part, kb, label_vectors)
-            targets = reasoner_targets(part, [examples[i] for i in rows], [gold_facts[i] for i in rows], graph.num_groups)
+            targets = reasoner_targets(
+                part, [examples[i] for i in rows], [gold_facts[i] for i in rows], graph.num_groups
+            )
             chosen = torch.tensor([rng.random() < stage.gold_dropout for _ in rows])
             graph, targets = without_gold(graph, targets, chosen)
+            targets = with_no_answer(graph, targets)
             with mixed_precision(device):
                 reasoning = reasoner(graph.to(device))
             loss = reasoner_loss(reasoning, ReasonerTargets(targets.right.to(device), targets.gold.to(device)), stage)

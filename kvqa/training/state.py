@@ -33,7 +33,9 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
-def save_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, *, epoch: int, settings: str) -> None:
+def save_state(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer | None, *, epoch: int, settings: str
+) -> None:
     """Save the state after `epoch` finished epochs, written beside and renamed into place.
 
     Args:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvqa.data.example import Example
+from kvqa.data.gold import UNKNOWN, gold_fact_ids
 from kvqa.data.graph_features import normal
 from retrieval.knowledge_base import KnowledgeBase
-
-UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -48,38 +47,6 @@ def build_vocabulary(examples: Sequence[Example], *, at_least: int = 2) -> tuple
         spellings.setdefault(normal(written), Counter())[written] += 1
     counted = sorted(((sum(c.values()), key, c) for key, c in spellings.items() if key), key=lambda x: (-x[0], x[1]))
     return tuple(c.most_common(1)[0][0] for total, _, c in counted if total >= at_least)
-
-
-def gold_fact_ids(examples: Sequence[Example], kb: KnowledgeBase) -> NDArray[np.int64]:
-    """Return the fact id (E,) of each example's first gold fact, -1 where the knowledge base lacks it."""
-    relation_ids = {name: i for i, name in enumerate(kb.store.relation_names())}
-    keys = {key for e in examples for fact in e.facts for key in (fact[0], fact[2])}
-    entity_ids = kb.store.find_entities(keys)
-    columns = np.asarray(kb.triples, dtype=np.int64)
-    order, codes = _sorted_codes(columns, kb.manifest.entities)
-    ids = np.full(len(examples), UNKNOWN, dtype=np.int64)
-    for row, example in enumerate(examples):
-        if not example.facts:
-            continue
-        head, relation, tail = example.facts[0]
-        if head in entity_ids and tail in entity_ids and relation in relation_ids:
-            wanted = np.array([[entity_ids[head], relation_ids[relation], entity_ids[tail]]], dtype=np.int64)
-            code = _codes(wanted, kb.manifest.entities)[0]
-            at = int(np.searchsorted(codes, code))
-            if at < len(codes) and codes[at] == code:
-                ids[row] = order[at]
-    return ids
-
-
-def _codes(columns: NDArray[np.int64], entities: int) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = (columns[:, 1] * entities + columns[:, 0]) * entities + columns[:, 2]
-    return codes
-
-
-def _sorted_codes(columns: NDArray[np.int64], entities: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    codes = _codes(columns, entities)
-    order = np.argsort(codes, kind="stable")
-    return order, codes[order]
 
 
 def build_targets(examples: Sequence[Example], kb: KnowledgeBase, vocabulary: Sequence[str]) -> Targets:

@@ -1,0 +1,95 @@
+"""What many tests share: a small knowledge base, a small random model, a photo and what is seen in it.
+
+The knowledge base and the model use the real sentence encoder; both take seconds and are made once a session.
+Whoever changes a file of them copies the folder first.
+"""
+
+from pathlib import Path
+
+import pytest
+
+SMALL_FACTS = """\
+head\trelation\ttail
+cat\tCapableOf\thunting mice
+cat\tIsA\tanimal
+cat\tHasA\twhiskers
+cat\tDesires\tzorbal biscuits
+dog\tIsA\tanimal
+dog\tCapableOf\tguarding a house
+cup\tUsedFor\tdrinking coffee
+bicycle\tHasA\ttwo wheels
+whiskers\tUsedFor\tfeeling the way in the dark
+mouse\tDesires\tcheese
+"""
+
+CAT_REGIONS = """\
+{
+  "image": "chelsea.png",
+  "width": 451,
+  "height": 300,
+  "detector": "by hand",
+  "regions": [
+    {"label": "cat", "score": 0.9, "box": [0, 0, 449, 300]},
+    {"label": "whiskers", "score": 0.6, "box": [60, 150, 320, 280]},
+    {"label": "indoor", "score": 0.4, "box": null, "kind": "tag"}
+  ]
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of ten facts; that cats desire zorbal biscuits stands in no other knowledge base."""
+    path = tmp_path_factory.mktemp("facts") / "small.tsv"
+    path.write_text(SMALL_FACTS, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_kb(small_facts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A knowledge-base folder made of `small_facts` with the real sentence encoder."""
+    from retrieval.builder import build_kb
+
+    folder = tmp_path_factory.mktemp("kb") / "small"
+    build_kb([small_facts], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: small sizes, random weights (always the same), real sentence encoder."""
+    import torch
+
+    from kvqa.models.checkpoint import save_model
+    from kvqa.models.encoder import EncoderConfig
+    from kvqa.models.graph import ReasonerConfig
+    from kvqa.models.model import KvqaModel, ModelConfig
+    from kvqa.models.text import TextFolder
+
+    config = ModelConfig(
+        encoder=EncoderConfig(tuned_layers=1, width=32, heads=2, hidden=32, vision_layers=1, cross_layers=1),
+        reasoner=ReasonerConfig(width=16, layers=1),
+    )
+    folder = tmp_path_factory.mktemp("model") / "small"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = KvqaModel(config, TextFolder.find(), vocabulary=("cat", "dog"))
+    save_model(model, folder, training={"data": "none: random weights for tests"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """The photo of a cat, 451 x 300 pixels, that scikit-image ships."""
+    pytest.importorskip("skimage", reason="scikit-image, which holds the demo photos, is not installed")
+    from kvqa.data.demo import demo_photo_path
+
+    return demo_photo_path("cat")
+
+
+@pytest.fixture(scope="session")
+def cat_regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A region file for `photo`: a cat, its whiskers, and a tag for the whole picture."""
+    path = tmp_path_factory.mktemp("regions") / "cat.regions.json"
+    path.write_text(CAT_REGIONS, encoding="utf-8")
+    return path
