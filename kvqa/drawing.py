@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from textwrap import wrap
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,7 +20,7 @@ GRAPH_FACTS = 8
 LINE, CHARACTER = 16.0, 7.2
 """Height of a line and width of a character of the graph's text, in SVG units."""
 
-ROW_GAP, COLUMN_GAP = 16.0, 70.0
+ROW_GAP, COLUMN_GAP = 18.0, 70.0
 """Room between two nodes of a column, and between two columns beside that of the relations' names."""
 
 Key: TypeAlias = tuple[str, str]
@@ -185,16 +185,22 @@ def draw_graph(answer: Answer) -> DrawnGraph | None:
             nodes.setdefault(("entity", name.casefold()), Node("entity", _lines(name), name, is_answer))
         graph.add_edge(*_ends(fact))
         if fact.seen is not None:
-            label = answer.regions.regions[fact.seen].label
-            node = Node("region", _lines(f"seen: {label}"), f"seen in the picture: {label}")
-            nodes.setdefault(("region", str(fact.seen)), node)
-            graph.add_edge(("region", str(fact.seen)), _named(fact, label))
-    columns = _columns(graph, nodes)
-    _place(graph, nodes, columns)
-    labels = [_label(fact, nodes, columns, strong=i == 0) for i, fact in enumerate(facts)]
-    _spread(labels)
-    edges = _edges(graph, nodes, facts, labels)
-    return DrawnGraph((*nodes.values(), *labels), tuple(edges), _around([*nodes.values(), *labels]))
+            name = answer.regions.regions[fact.seen].label
+            seen = Node("region", _lines(f"seen: {name}"), f"seen in the picture: {name}")
+            nodes.setdefault(("region", str(fact.seen)), seen)
+            graph.add_edge(("region", str(fact.seen)), _named(fact, name))
+    labels = [
+        Node("relation", _lines(fact.relation), fact.text, strong=number == 0) for number, fact in enumerate(facts)
+    ]
+    parts = _columns(graph, nodes)
+    _place(graph, nodes, parts, _column_centres(nodes, parts, max(label.width for label in labels)))
+    for fact, label in zip(facts, labels, strict=True):
+        _place_label(label, *(nodes[end] for end in _ends(fact)))
+    for _ in range(100):
+        if not any([_push_apart(a, b) for a, b in combinations(labels, 2)]):
+            break
+    everything = (*nodes.values(), *labels)
+    return DrawnGraph(everything, tuple(_edges(graph, nodes, facts, labels)), _around(everything))
 
 
 def _lines(text: str) -> list[str]:
@@ -222,26 +228,89 @@ def _columns(graph: networkx.Graph[Key], nodes: Mapping[Key, Node]) -> list[list
         starts = seen or [key for key in keys if nodes[key].strong] or keys[:1]
         layers = [sorted(layer, key=keys.index) for layer in networkx.bfs_layers(graph, starts)]
         parts.append(layers if seen else [[], *layers])
-    return sorted(parts, key=lambda layers: not layers[0])
+    return parts
 
 
-def _place(graph: networkx.Graph[Key], nodes: Mapping[Key, Node], parts: Sequence[list[list[Key]]]) -> None:
-    """Give every node its place: columns from left to right, the parts one below the other."""
-    depth = max(map(len, parts))
-    widths = [max((nodes[k].width for p in parts for k in p[c : c + 1] for k in k), default=0.0) for c in range(depth)]
-    placed: set[Key] = set()
+def _column_centres(nodes: Mapping[Key, Node], parts: Sequence[list[list[Key]]], label_width: float) -> list[float]:
+    """Return x of each column; the columns of all parts stand in line."""
+    left, centres = 0.0, []
+    for layers in zip_longest(*parts, fillvalue=[]):
+        width = max((nodes[key].width for layer in layers for key in layer), default=0.0)
+        centres.append(left + width / 2)
+        left += width + COLUMN_GAP + label_width if left else (width + COLUMN_GAP if width else 0.0)
+    return centres
+
+
+def _place(
+    graph: networkx.Graph[Key], nodes: Mapping[Key, Node], parts: Sequence[list[list[Key]]], centres: Sequence[float]
+) -> None:
+    """Give every node its place, the parts one below the other; each column is centred in the height of its part."""
     top = 0.0
     for layers in parts:
-        height = max(sum(nodes[key].height + ROW_GAP for key in layer) for layer in layers)
-        left = 0.0
-        for layer, width in zip(layers, widths, strict=False):
+        heights = [sum(nodes[key].height + ROW_GAP for key in layer) for layer in layers]
+        placed: set[Key] = set()
+        for layer, height, centre in zip(layers, heights, centres, strict=False):
+            y = top + (max(heights) - height) / 2
             # A node stands about as high as those before it that it hangs on.
-            order = sorted(layer, key=lambda key: _mean(nodes[k].y for k in graph[key] if k in placed))
-            y = top + (height - sum(nodes[key].height + ROW_GAP for key in layer)) / 2
-            for key in order:
-                step = nodes[key].height + ROW_GAP
-                nodes[key].x, nodes[key].y = left + width / 2, y + step / 2
-                y += step
+            for key in sorted(layer, key=lambda key: _mean(nodes[k].y for k in graph[key] if k in placed)):
+                nodes[key].x, nodes[key].y = centre, y + (nodes[key].height + ROW_GAP) / 2
+                y += nodes[key].height + ROW_GAP
             placed.update(layer)
-            left += width + COLUMN_GAP + (_LABEL_ROOM if left or not width else 0.0)
-        top += height + ROW_GAP
+        top += max(heights) + ROW_GAP
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def _place_label(label: Node, head: Node, tail: Node) -> None:
+    """Put a relation on the line between its entities, nearer to the right one, where lines have fanned out."""
+    left, right = (head, tail) if head.x <= tail.x else (tail, head)
+    if left.x == right.x:  # two of one column: beside them
+        label.x = left.x + max(left.width, right.width) / 2 + label.width / 2 + ROW_GAP
+        label.y = (left.y + right.y) / 2
+        return
+    start, end = left.x + left.width / 2, right.x - right.width / 2
+    label.x = start + 0.6 * (end - start)
+    label.y = left.y + (label.x - left.x) / (right.x - left.x) * (right.y - left.y)
+
+
+def _push_apart(a: Node, b: Node) -> bool:
+    """Move two nodes that overlap up and down until they do not; say whether they had to be moved."""
+    lap = (a.height + b.height) / 2 + 2 - abs(a.y - b.y)
+    if lap <= 0.01 or (a.width + b.width) / 2 <= abs(a.x - b.x):
+        return False
+    step = lap / 2 if a.y <= b.y else -lap / 2
+    a.y, b.y = a.y - step, b.y + step
+    return True
+
+
+def _edges(
+    graph: networkx.Graph[Key], nodes: Mapping[Key, Node], facts: Sequence[AnswerFact], labels: Sequence[Node]
+) -> Iterator[Edge]:
+    """Yield the two halves of each fact, the first fact last so that it lies on top, and what was seen before all."""
+    for a, b in graph.edges:
+        if "region" in (a[0], b[0]):
+            region, entity = (a, b) if a[0] == "region" else (b, a)
+            yield _edge(nodes[region], nodes[entity], "seen")
+    for fact, label in reversed(list(zip(facts, labels, strict=True))):
+        head, tail = _ends(fact)
+        yield _edge(nodes[head], label, "out", strong=label.strong)
+        yield _edge(label, nodes[tail], "in", strong=label.strong)
+
+
+def _edge(a: Node, b: Node, kind: str, *, strong: bool = False) -> Edge:
+    """Draw from the centre of `a`, which covers it, to the rim of `b`, a little off for the tip of an arrow."""
+    dx, dy = b.x - a.x, b.y - a.y
+    tip = 2.0 if kind == "in" else 0.0
+    part = min((b.width / 2 + tip) / max(abs(dx), 1e-6), (b.height / 2 + tip) / max(abs(dy), 1e-6), 1.0)
+    return Edge(a.x, a.y, b.x - part * dx, b.y - part * dy, kind, strong)
+
+
+def _around(nodes: Sequence[Node], margin: float = 14.0) -> Rect:
+    left = min(n.x - n.width / 2 for n in nodes) - margin
+    top = min(n.y - n.height / 2 for n in nodes) - margin
+    right = max(n.x + n.width / 2 for n in nodes) + margin
+    bottom = max(n.y + n.height / 2 for n in nodes) + margin
+    return Rect(left, top, right - left, bottom - top)

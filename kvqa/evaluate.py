@@ -118,7 +118,7 @@ def evaluate_fvqa(
 
 def _retriever_settings(model: Path) -> dict[str, int]:
     settings = read_manifest(model).training.get("experiment", {}).get("retriever", {})
-    return {name: int(settings[name]) for name in ("dense", "neighbours") if name in settings}
+    return {name: int(settings[name]) for name in ("dense", "linked", "likely") if name in settings}
 
 
 class _FactNames:
@@ -159,6 +159,7 @@ def _per_question(
             tables[f"answer_top{k}"].append(bool(set(answers[i][:k]) & reference[i]))
             tables[f"fact_top{k}"].append(example.facts[0] in predictions[i].facts[:k] if example.facts else 0.0)
         tables["answer_top1_any_spelling"].append(bool(set(answers[i][:1]) & spellings[i]))
+        tables["retrieval_only_top1"].append(_retrieved_answer(reasoned[i]) in reference[i])
         tables["answer_reachable"].append(bool(reference[i] & set(reasoned[i].item.answers)))
         tables["gold_in_evidence"].append(gold[i] >= 0 and gold[i] in reasoned[i].item.evidence.fact_ids)
         for k in (5, 10):
@@ -170,6 +171,15 @@ def _per_question(
         mean_reciprocal_rank([row.tolist()], [{int(g)}]) for row, g in zip(ranked[:, :100], gold, strict=True)
     ]
     return {name: 100 * np.array(values, dtype=np.float64) for name, values in tables.items()}
+
+
+def _retrieved_answer(reasoned: Reasoned) -> str:
+    """Return what one would answer without a reasoner: the side that the encoder expects of the nearest fact."""
+    evidence = reasoned.item.evidence
+    if not len(evidence):
+        return ""
+    nearest, side = int(evidence.scores.argmax()), int(reasoned.item.side.argmax())
+    return reasoned.item.answers[reasoned.item.groups[nearest + side * len(evidence)]]
 
 
 def _passages(ranked: NDArray[np.int64], kb: KnowledgeBase) -> list[list[str]]:

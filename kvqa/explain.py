@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def connectors(answer: Answer) -> list[str]:
     entities = [step.text for step in answer.path if step.kind == "entity"]
     backwards = bool(answer.facts) and entities[:1] != [answer.facts[0].head]
     signs = []
-    for before, after in zip(kinds, kinds[1:], strict=False):
+    for before, after in pairwise(kinds):
         if after == "relation":
             signs.append("←" if backwards else "—")
         elif before == "relation":
@@ -151,7 +152,8 @@ def render_html(answer: Answer, image: Image.Image | None, path: Path) -> None:
     Raises:
         InputError: if the page cannot be written.
     """
-    page = _environment().get_template("answer.html.j2").render(
+    template = _environment().get_template("answer.html.j2")
+    page = template.render(
         answer=answer,
         unsupported=UNSUPPORTED,
         no_evidence=NO_EVIDENCE,

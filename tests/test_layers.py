@@ -27,7 +27,7 @@ PACKAGES = {
 }
 
 # Part of kvqa (a module or a subpackage) -> the other parts that it may import. A new part gets its line here.
-LEAVES = {"errors", "metrics", "config"}
+LEAVES = {"errors", "metrics", "config", "progress"}
 FOUNDATION = LEAVES | {"vision", "data"}
 BELOW_BUILD = FOUNDATION | {"models"}
 BELOW_CLI = BELOW_BUILD | {"build", "training", "answering", "evaluate", "explain"}
@@ -40,8 +40,10 @@ LAYERS = {
     "training": BELOW_BUILD | {"build"},
     "answering": BELOW_BUILD,
     "evaluate": BELOW_BUILD | {"build", "answering", "explain"},
-    "explain": BELOW_BUILD | {"answering", "evaluate"},
-    "cli": BELOW_CLI,
+    "drawing": BELOW_BUILD | {"answering"},
+    "explain": BELOW_BUILD | {"answering", "evaluate", "drawing"},
+    "demo": BELOW_BUILD | {"answering", "explain"},
+    "cli": BELOW_CLI | {"demo"},
     "__main__": {"cli"},
     "__init__": BELOW_CLI,  # the front door; what it imports eagerly is held down by `slow_start`
 }

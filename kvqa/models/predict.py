@@ -63,7 +63,8 @@ def graph_items(
     linker = Linker(kb.store)
     examples = [model.seen(example) for example in examples]
     links = [link_example(example, linker) for example in examples]
-    found = retriever.retrieve(np.stack([view.fact for view in views]), links)
+    facts, anchors = np.stack([view.fact for view in views]), np.stack([view.anchor for view in views])
+    found = retriever.retrieve(facts, anchors, links)
     items = []
     for example, view, evidence in zip(examples, views, found, strict=True):
         known = texts if texts is not None else evidence_texts(kb, evidence.fact_ids)

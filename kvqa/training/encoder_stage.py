@@ -33,7 +33,7 @@ class EncoderStage:
 
     Attributes:
         epochs, batch, lr: The usual; `fold_epochs` is for the encoders of cross-fitting, `lr_new` for what does not
-            start from the sentence encoder.
+            start from the sentence encoder, `lr_heads` for the linear heads.
         tau: Temperature of the search losses.
         region_dropout: Rate at which seen labels are left out.
         fact, answer, anchor, relation, side, visible, vocabulary: Weights of the loss terms; 0 switches one off.
@@ -44,6 +44,7 @@ class EncoderStage:
     batch: int = 32
     lr: float = 2e-4
     lr_new: float = 5e-4
+    lr_heads: float = 3e-3
     tau: float = 0.03
     region_dropout: float = 0.15
     clip: float = 1.0
@@ -51,9 +52,9 @@ class EncoderStage:
     answer: float = 0.5
     anchor: float = 0.5
     relation: float = 0.2
-    side: float = 0.2
-    visible: float = 0.1
-    vocabulary: float = 0.3
+    side: float = 0.5
+    visible: float = 0.3
+    vocabulary: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,18 @@ def like_lengths(examples: Sequence[Example], batch: int, rng: random.Random, *,
     return rng.sample(batches, len(batches))
 
 
+def _optimizer(encoder: QuestionImageEncoder, stage: EncoderStage) -> torch.optim.AdamW:
+    """Return one optimiser with three rates: what starts trained, what starts new, and the linear heads."""
+    started = {id(p) for p in [*encoder.tuned.parameters(), *encoder.sentence.parameters()]}
+    heads = {id(p) for head in (encoder.side, encoder.visible, encoder.vocabulary) for p in head.parameters()}
+    new = [p for p in encoder.parameters() if id(p) not in started | heads]
+    optimizer = adamw([p for p in encoder.parameters() if id(p) in started], lr=stage.lr)
+    for parameters, lr in ((new, stage.lr_new), ([p for p in encoder.parameters() if id(p) in heads], stage.lr_heads)):
+        for group in adamw(parameters, lr=lr).param_groups:
+            optimizer.add_param_group(group)
+    return optimizer
+
+
 def train_encoder(
     encoder: QuestionImageEncoder,
     collator: Collator,
@@ -160,10 +173,7 @@ def train_encoder(
         name: What the log and the random numbers call this run, such as `"encoder"` or `"fold-1"`.
     """
     device = encoder.bridge.weight.device
-    started = {id(p) for p in [*encoder.tuned.parameters(), *encoder.sentence.parameters()]}
-    optimizer = adamw([p for p in encoder.parameters() if id(p) in started], lr=stage.lr)
-    for group in adamw([p for p in encoder.parameters() if id(p) not in started], lr=stage.lr_new).param_groups:
-        optimizer.add_param_group(group)
+    optimizer = _optimizer(encoder, stage)
     steps = -(-len(examples) // stage.batch)
     schedule = linear_schedule(optimizer, stage.epochs * steps)
     settings = settings_text(stage, encoder.config, seed, name, [e.question_id for e in examples], len(space.facts))

@@ -19,8 +19,9 @@ class RetrieverConfig:
             provides, and that no training question uses, out of training. True is the honest setting.
     """
 
-    dense: int = 80
-    neighbours: int = 20
+    dense: int = 50
+    linked: int = 10
+    likely: int = 15
     hide_gold: bool = True
 
 

@@ -78,7 +78,11 @@ def finetune(
     model = KvqaModel(experiment.model, TextFolder.find(experiment.model.text), vocabulary).to(device)
     allowed = allowed_facts(training, kb, hideable)
     retriever = Retriever(
-        kb, dense=experiment.retriever.dense, neighbours=experiment.retriever.neighbours, allowed=allowed
+        kb,
+        dense=experiment.retriever.dense,
+        linked=experiment.retriever.linked,
+        likely=experiment.retriever.likely,
+        allowed=allowed,
     )
     log(f"{len(training)} questions, {len(vocabulary)} answers, {int((~allowed).sum())} facts hidden from training")
 
