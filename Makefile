@@ -37,7 +37,7 @@ format: .venv/.stamp  ## put imports and layout right
 	$(BIN)/ruff format .
 
 bench: .venv/.stamp  ## run every timing in benchmarks/
-	@set -e; for file in $(wildcard benchmarks/[a-z]*.py); do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for file in $(wildcard benchmarks/bench_*.py); do echo "== $$file"; $(BIN)/python "$$file"; done
 
 docs:  ## where the documentation is
 	@awk 'FNR == 1 {sub(/^#+ */, ""); printf "  %-28s %s\n", FILENAME, $$0}' $(wildcard README.md CONTRIBUTING.md docs/*.md)

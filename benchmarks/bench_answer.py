@@ -1,8 +1,8 @@
 """How long does an answer take? Cold start and warm answers of `kvqa answer` on real photos.
 
-    python benchmarks/bench_answer.py PHOTOS_FOLDER [--photos 20] [--kb DIR] [--model DIR] [--detector P]
+    python benchmarks/bench_answer.py [PHOTOS_FOLDER] [--photos 20] [--kb DIR] [--model DIR] [--detector P]
 
-Every photo is asked the same question. The cold start is the wall time of a whole `kvqa answer` process, the best
+The folder defaults to `$KVQA_DATA/data/okvqa_photos`, the photos of OK-VQA. Every photo is asked the same question. The cold start is the wall time of a whole `kvqa answer` process, the best
 of three; warm times are of one process, detector included. The last line is a JSON object: `cold_s`,
 `warm_median_ms`, `warm_p95_ms`, `photos`, `facts`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -51,7 +52,8 @@ def cold_start(photo: Path, kb: Path, model: Path, detector: Path) -> float:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    photos_folder = Path(os.environ.get("KVQA_DATA", "."), "data", "okvqa_photos")
+    parser.add_argument("folder", type=Path, nargs="?", default=photos_folder)
     parser.add_argument("--photos", type=int, default=20)
     parser.add_argument("--kb", type=Path, default=None)
     parser.add_argument("--model", type=Path, default=RELEASED)
@@ -60,6 +62,8 @@ def main() -> None:
     kb = options.kb or default_kb()
     weights = find_detector(options.detector)
     photos = sorted(options.folder.glob("*.jpg"))[: options.photos]
+    if not photos:
+        sys.exit(f"no *.jpg in {options.folder}; name a folder of photos")
     answerer = Answerer.open(load_model(options.model), kb)
     answers = warm_answers(photos, answerer, YoloxDetector(weights))
     for answer in answers:

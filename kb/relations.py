@@ -87,6 +87,13 @@ RELATIONS: dict[str, str] = {
     "CooccursWith": "{head} is often seen with {tail}",
     "BiggerThan": "{head} is bigger than {tail}",
     "SmallerThan": "{head} is smaller than {tail}",
+    # Our everyday facts
+    "Eats": "{head} eats {tail}",
+    "EatenBy": "{head} is eaten by {tail}",
+    "HasSound": "{head} makes the sound {tail}",
+    "InventedBy": "{head} was invented by {tail}",
+    "NamedAfter": "{head} is named after {tail}",
+    "OriginatesFrom": "{head} comes from {tail}",
 }
 """Name of each relation that we know to its sentence, without a final period."""
 

@@ -6,7 +6,7 @@ Whoever reads this file from top to bottom has read the system.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,8 +27,8 @@ from retrieval.retriever import Retriever
 UNSURE = 0.25
 """Confidence under which an answer is given with the remark that the knowledge base hardly supports it."""
 
-NAMED = 0.6
-"""Cosine of names from which a seen thing is taken for an entity in a path."""
+NAMED = 0.8
+"""Cosine of names from which a seen thing is taken for an entity that is spelled otherwise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class AnswerFact:
         retrieval: Cosine of question-image query and fact.
         answer_share: Part of the answer's probability that rests on this fact.
         seen: Position in `regions` of the thing seen that its head or tail names, None without any.
+        seen_side: Which of the two names it, `"head"` or `"tail"`; None without any.
     """
 
     fact_id: int
@@ -53,6 +54,7 @@ class AnswerFact:
     retrieval: float
     answer_share: float
     seen: int | None
+    seen_side: Literal["head", "tail"] | None
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def explain(
     shares = _fact_shares(prediction, best)
     order = np.lexsort((-prediction.facts, -shares))[:1]  # the fact that carries the answer first
     order = np.concatenate([order, [i for i in np.argsort(-prediction.facts, kind="stable") if i not in order]])[:top]
-    seen = _seen_entities(example.regions, item.evidence.entity_ids, kb, model)
+    seen = _seen_entities(example.regions, texts, kb, model)
     facts = tuple(
         _answer_fact(fact, i, prediction, shares, seen)
         for i, fact in zip(order, kb.store.facts([int(item.evidence.fact_ids[i]) for i in order]), strict=True)
@@ -195,7 +197,7 @@ def explain(
 def _spoken(answer: str, prediction: Prediction, texts: dict[int, str]) -> str:
     """Return the answer as its strongest alternative spells it."""
     item = prediction.item
-    rows = np.flatnonzero(item.groups == item.answers.index(answer))
+    rows = np.flatnonzero(item.groups[: len(prediction.alternatives)] == item.answers.index(answer))
     best = int(rows[np.argmax(prediction.alternatives[rows])])
     entities = item.evidence.entity_ids
     spellings = [texts[int(entities[i])] for i in (*item.evidence.heads, *item.evidence.tails)]
@@ -206,7 +208,7 @@ def _fact_shares(prediction: Prediction, answer: str) -> NDArray[np.float32]:
     """Return (N,) the probability of `answer` that rests on each fact: on its sides, or on the name it touches."""
     item = prediction.item
     size, group = len(item.evidence), item.answers.index(answer)
-    mass = np.where(item.groups == group, prediction.alternatives, 0.0)
+    mass = np.where(item.groups[: len(prediction.alternatives)] == group, prediction.alternatives, 0.0)
     shares = mass[:size] + mass[size : 2 * size]
     for position, entity in enumerate(item.label_links):
         touching = (item.evidence.heads == entity) | (item.evidence.tails == entity)
@@ -216,22 +218,29 @@ def _fact_shares(prediction: Prediction, answer: str) -> NDArray[np.float32]:
     return shares.astype(np.float32)
 
 
-def _seen_entities(
-    regions: Regions, entity_ids: NDArray[np.int64], kb: KnowledgeBase, model: KvqaModel
-) -> dict[int, int]:
-    """Return entity id to the position of the region that names it best, for those that are named at all."""
+def _seen_entities(regions: Regions, texts: Mapping[int, str], kb: KnowledgeBase, model: KvqaModel) -> dict[int, int]:
+    """Return entity id to the position of the region that names it, for those of `texts` that are named at all."""
     named = [i for i, r in enumerate(regions.regions) if r.kind != "caption"]
-    if not named or not len(entity_ids):
+    if not named or not texts:
         return {}
+    spelled: dict[str, int] = {}
+    for i in named:
+        spelled.setdefault(normal(regions.regions[i].label), i)
     labels = model.labels([regions.regions[i].label for i in named]).numpy()
-    likeness = np.asarray(kb.entity_vectors[entity_ids], dtype=np.float32) @ labels.T  # (M, K)
+    ids = np.array(list(texts), dtype=np.int64)
+    likeness = np.asarray(kb.entity_vectors[ids], dtype=np.float32) @ labels.T  # (M, K)
     best = likeness.argmax(1)
-    return {int(e): named[int(b)] for e, b, row in zip(entity_ids, best, likeness, strict=True) if row[b] >= NAMED}
+    alike = {int(e): named[int(b)] for e, b, row in zip(ids, best, likeness, strict=True) if row[b] >= NAMED}
+    exact = {e: spelled[normal(text)] for e, text in texts.items() if normal(text) in spelled}
+    return alike | exact
 
 
 def _answer_fact(
-    fact: Fact, position: int, prediction: Prediction, shares: NDArray[np.float32], seen: dict[int, int]
+    fact: Fact, position: int, prediction: Prediction, shares: NDArray[np.float32], seen: Mapping[int, int]
 ) -> AnswerFact:
+    side: Literal["head", "tail"] | None = None
+    if fact.head_id in seen or fact.tail_id in seen:
+        side = "head" if fact.head_id in seen else "tail"
     return AnswerFact(
         fact_id=fact.id,
         head=fact.head,
@@ -243,15 +252,25 @@ def _answer_fact(
         retrieval=round(float(prediction.item.evidence.scores[position]), 4),
         answer_share=round(float(shares[position]), 4),
         seen=seen.get(fact.head_id, seen.get(fact.tail_id)),
+        seen_side=side,
     )
 
 
 def _path(fact: AnswerFact, spoken: str, answer: str, regions: Regions) -> tuple[Step, ...]:
-    """Walk from the region that the fact names, if any, along the fact to the answer."""
-    forward = [Step("entity", fact.head), Step("relation", fact.relation), Step("entity", fact.tail)]
-    # The walk ends at the side that is the answer; an answer that is neither (a seen name) resembles the head.
-    steps = forward[::-1] if normal(fact.tail) != answer else forward
-    region = [] if fact.seen is None else [Step("region", regions.regions[fact.seen].label, fact.seen)]
-    answer_is_seen = region and normal(fact.tail) != answer
-    walk = [*steps, *region] if answer_is_seen else [*region, *steps]
-    return (*walk, Step("answer", spoken))
+    """Walk along the fact to the answer, by way of the region that one of its sides names, if any.
+
+    The walk ends at the side that is the answer; an answer that is neither, a seen name, resembles the seen side.
+    """
+    steps = [Step("entity", fact.head), Step("relation", fact.relation), Step("entity", fact.tail)]
+    if normal(fact.tail) == answer:
+        end = "tail"
+    elif normal(fact.head) == answer:
+        end = "head"
+    else:
+        end = fact.seen_side or "head"
+    if end == "head":
+        steps.reverse()
+    if fact.seen is not None:
+        region = Step("region", regions.regions[fact.seen].label, fact.seen)
+        steps = [*steps, region] if fact.seen_side == end else [region, *steps]
+    return (*steps, Step("answer", spoken))

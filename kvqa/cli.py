@@ -243,6 +243,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the model; an interrupted run goes on from it.")],
     split: Annotated[str | None, typer.Option(help="Part to train on, instead of the config's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share of the training images to keep aside and score, instead of the config's.")
+    ] = None,
 ) -> None:
     """Train a model on FVQA."""
     from kvqa.build import train_fvqa
@@ -255,6 +258,7 @@ def train(
         out=out,
         split=split,
         seed=seed,
+        held_out=held_out,
         log=lambda line: notes.print(Text(line), soft_wrap=True),
     )
     show_training(report, out, Console())

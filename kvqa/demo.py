@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kb.errors import KnowledgeError
+from kvqa.cache import cache_folder
 from kvqa.data.demo import DEMO, demo_photo_path, demo_regions_path
 from kvqa.errors import InputError
 from kvqa.progress import build_progress
@@ -138,22 +139,6 @@ def default_kb_folder() -> Path:
 def everyday_facts() -> Path:
     """Return the packaged table of everyday facts."""
     return Path(str(files("kb") / "data" / "everyday.tsv"))
-
-
-def cache_folder() -> Path:
-    """Return `$KVQA_CACHE`, else `$XDG_CACHE_HOME/kvqa`, else `~/.cache/kvqa`.
-
-    Raises:
-        InputError: if none of these is known.
-    """
-    if own := os.environ.get("KVQA_CACHE"):
-        return Path(own)
-    if cache := os.environ.get("XDG_CACHE_HOME"):
-        return Path(cache, "kvqa")
-    try:
-        return Path.home() / ".cache" / "kvqa"
-    except RuntimeError:
-        raise InputError("there is no home folder to keep the knowledge base in; set KVQA_CACHE to a folder") from None
 
 
 def _sound(folder: Path) -> Path | None:

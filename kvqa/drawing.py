@@ -188,7 +188,7 @@ def draw_graph(answer: Answer) -> DrawnGraph | None:
             name = answer.regions.regions[fact.seen].label
             seen = Node("region", _lines(f"seen: {name}"), f"seen in the picture: {name}")
             nodes.setdefault(("region", str(fact.seen)), seen)
-            graph.add_edge(("region", str(fact.seen)), _named(fact, name))
+            graph.add_edge(("region", str(fact.seen)), _ends(fact)[fact.seen_side == "tail"])
     labels = [
         Node("relation", _lines(fact.relation), fact.text, strong=number == 0) for number, fact in enumerate(facts)
     ]
@@ -209,12 +209,6 @@ def _lines(text: str) -> list[str]:
 
 def _ends(fact: AnswerFact) -> tuple[Key, Key]:
     return ("entity", fact.head.casefold()), ("entity", fact.tail.casefold())
-
-
-def _named(fact: AnswerFact, label: str) -> Key:
-    """Return the side of the fact that a seen thing names: the tail if it is spelled so, else the head."""
-    head, tail = _ends(fact)
-    return tail if label.casefold() == tail[1] else head
 
 
 def _columns(graph: networkx.Graph[Key], nodes: Mapping[Key, Node]) -> list[list[list[Key]]]:

@@ -18,7 +18,7 @@ from kb.relations import verbalise
 from kb.store import KnowledgeStore
 from kb.triple import Triple
 from retrieval.embedding import SentenceEncoder
-from retrieval.index import FLAT, FactIndex
+from retrieval.index import FLAT, FactIndex, empty_index
 from retrieval.knowledge_base import ENTITIES, INDEX, RELATIONS, STORE, TRIPLES
 from retrieval.manifest import MANIFEST, Manifest, describe_files, file_sha256
 
@@ -69,6 +69,7 @@ def build_kb(
         raise KnowledgeError("no source given; name at least one file of facts")
     _check_target(out, overwrite=overwrite)
     encoder = encoder or SentenceEncoder()
+    empty_index(encoder.dimension, index)  # an unknown encoder or index is found before hours of reading
     partial = out.with_name(out.name + ".building")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed build

@@ -24,10 +24,12 @@ class FactIndex:
 
     @classmethod
     def build(cls, vectors: NDArray[np.float16], *, factory: str = FLAT) -> FactIndex:
-        """Index `vectors` (num_facts, dimension); `factory` is a FAISS factory string."""
-        import faiss
+        """Index `vectors` (num_facts, dimension); `factory` is a FAISS factory string.
 
-        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        Raises:
+            KnowledgeError: if FAISS does not know the factory string.
+        """
+        index = empty_index(vectors.shape[1], factory)
         if not index.is_trained:
             index.train(vectors.astype(np.float32))
         for start in range(0, len(vectors), 65536):  # in pieces: the index alone is held in full precision
@@ -87,3 +89,17 @@ class FactIndex:
         """Return the stored vectors (len(ids), dimension) of facts."""
         found: NDArray[np.float32] = self.index.reconstruct_batch(np.ascontiguousarray(ids, dtype=np.int64))
         return found
+
+
+def empty_index(dimension: int, factory: str) -> faiss.Index:
+    """Return an empty inner-product index.
+
+    Raises:
+        KnowledgeError: if FAISS does not know the factory string.
+    """
+    import faiss
+
+    try:
+        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError:
+        raise KnowledgeError(f"FAISS does not know the index {factory!r}; give one such as Flat or HNSW32") from None

@@ -27,7 +27,7 @@ PACKAGES = {
 }
 
 # Part of kvqa (a module or a subpackage) -> the other parts that it may import. A new part gets its line here.
-LEAVES = {"errors", "metrics", "config", "progress"}
+LEAVES = {"cache", "config", "errors", "metrics", "progress", "provenance"}
 FOUNDATION = LEAVES | {"vision", "data"}
 BELOW_BUILD = FOUNDATION | {"models"}
 BELOW_CLI = BELOW_BUILD | {"build", "training", "answering", "evaluate", "explain"}
@@ -36,8 +36,8 @@ LAYERS = {
     "vision": FOUNDATION,
     "data": FOUNDATION,
     "models": FOUNDATION,
-    "build": BELOW_BUILD,
-    "training": BELOW_BUILD | {"build"},
+    "training": BELOW_BUILD,
+    "build": BELOW_BUILD | {"training"},
     "answering": BELOW_BUILD,
     "evaluate": BELOW_BUILD | {"build", "answering", "explain"},
     "drawing": BELOW_BUILD | {"answering"},
@@ -490,8 +490,8 @@ RIGHT = """
 | kvqa/data/example.py: from kvqa import errors
 | kvqa/vision/grid.py: import torch; from kvqa.data.example import Example
 | kvqa/models/model.py: import torch; from kvqa import __version__; from ..data import example
-| kvqa/build.py: from kvqa.models.model import Model
-| kvqa/training/finetune.py: from kvqa.build import build_model; from kvqa.metrics import accuracy
+| kvqa/training/finetune.py: from kvqa.models.model import Model; from kvqa.metrics import accuracy
+| kvqa/build.py: from kvqa.training.finetune import finetune
 | kvqa/answering.py: from kvqa.models import model; from retrieval.index import FactIndex
 | kvqa/explain.py: from kvqa.answering import ask
 | kvqa/evaluate.py: from kvqa import answering, build

@@ -39,8 +39,13 @@ def check_question(text: str, *, max_chars: int = 2000) -> str:
     """Return `text` with white space collapsed to single spaces and stripped.
 
     Raises:
-        InputError: if nothing is left, the text holds a NUL character, or is longer than `max_chars` characters.
+        InputError: if nothing is left, the text holds a NUL character or broken bytes, or is longer than
+            `max_chars` characters.
     """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError("the question holds bytes that are no text; give it in UTF-8") from None
     if "\x00" in text:
         raise InputError(f"the question {text[:40]!r} holds a NUL character; give it as plain text")
     if len(text) > max_chars:

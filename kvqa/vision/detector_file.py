@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from kvqa.cache import cache_folder
 from kvqa.errors import InputError
 
 FILE_NAME = "yolox_nano.onnx"
@@ -15,8 +16,8 @@ OFFICIAL_SHA256 = "c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0
 
 
 def cache_path() -> Path:
-    """Return where a downloaded detector lies: `~/.cache/kvqa/yolox_nano.onnx`."""
-    return Path.home() / ".cache" / "kvqa" / FILE_NAME
+    """Return where a downloaded detector lies: `yolox_nano.onnx` in the cache folder."""
+    return cache_folder() / FILE_NAME
 
 
 def find_detector(option: str | Path | None = None) -> Path:

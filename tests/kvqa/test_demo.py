@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from kvqa import demo
+from kvqa.cache import cache_folder
 from kvqa.data.demo import DEMO
-from kvqa.demo import cache_folder, default_kb, default_kb_folder, default_kb_shown, everyday_facts, run_demo
+from kvqa.demo import default_kb, default_kb_folder, default_kb_shown, everyday_facts, run_demo
 from kvqa.errors import InputError
 from retrieval.manifest import Manifest
 

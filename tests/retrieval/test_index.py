@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kb.errors import KnowledgeError
+from retrieval.index import FLAT, FactIndex
+
+FACTORIES = [FLAT, "HNSW16", "IVF4,Flat"]
+FACTS, WIDTH = 161, 16  # not a multiple of 8, so that the last byte of a bit mask is not full
+
+
+def units(count: int, seed: int = 0) -> NDArray[np.float16]:
+    vectors = np.random.default_rng(seed).standard_normal((count, WIDTH))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+
+
+VECTORS = units(FACTS)
+QUERIES = units(7, seed=1).astype(np.float32)
+
+
+def test_search_equals_brute_force() -> None:
+    index = FactIndex.build(VECTORS)
+    products = QUERIES @ VECTORS.astype(np.float32).T
+    ids, scores = index.search(QUERIES, 20)
+    np.testing.assert_array_equal(ids, np.argsort(-products, axis=1)[:, :20])
+    np.testing.assert_allclose(scores, -np.sort(-products, axis=1)[:, :20], atol=1e-5)
+    assert (len(index), index.dimension) == (FACTS, WIDTH)
+    assert (ids.dtype, scores.dtype) == (np.int64, np.float32)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_hidden_facts_are_never_found(factory: str) -> None:
+    index = FactIndex.build(VECTORS, factory=factory)
+    for seed in range(3):
+        allowed = np.random.default_rng(seed).random(FACTS) < 0.3
+        ids, scores = index.search(QUERIES, FACTS, allowed=allowed)
+        assert set(ids[ids >= 0]) <= set(np.flatnonzero(allowed))
+        assert np.isneginf(scores[ids < 0]).all() and np.isfinite(scores[ids >= 0]).all()
+
+
+def test_among_the_allowed_the_search_is_complete() -> None:
+    allowed = np.zeros(FACTS, dtype=bool)
+    allowed[[3, 80, FACTS - 1]] = True
+    ids, scores = FactIndex.build(VECTORS).search(QUERIES, 5, allowed=allowed)
+    assert [set(row[:3]) for row in ids.tolist()] == [{3, 80, FACTS - 1}] * len(QUERIES)
+    assert (ids[:, 3:] == -1).all() and np.isneginf(scores[:, 3:]).all()
+    assert (np.diff(scores[:, :3], axis=1) <= 0).all()
+
+
+def test_nothing_is_allowed() -> None:
+    ids, scores = FactIndex.build(VECTORS).search(QUERIES, 4, allowed=np.zeros(FACTS, dtype=bool))
+    assert (ids == -1).all() and np.isneginf(scores).all()
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_every_factory_finds_a_fact_by_its_own_vector(factory: str, tmp_path: Path) -> None:
+    FactIndex.build(VECTORS, factory=factory).save(tmp_path / "facts.faiss")
+    index = FactIndex.load(tmp_path / "facts.faiss")
+    ids, scores = index.search(VECTORS.astype(np.float32), 1)
+    assert (ids[:, 0] == np.arange(FACTS)).mean() > 0.95  # HNSW is approximate
+    np.testing.assert_allclose(scores[ids[:, 0] == np.arange(FACTS), 0], 1, atol=0.005)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_stored_vectors_come_back_in_the_order_asked(factory: str, tmp_path: Path) -> None:
+    FactIndex.build(VECTORS, factory=factory).save(tmp_path / "facts.faiss")
+    index = FactIndex.load(tmp_path / "facts.faiss")
+    ids = np.array([160, 2, 2, 77])
+    np.testing.assert_array_equal(index.vectors(ids), VECTORS[ids].astype(np.float32))
+    assert index.vectors(ids[:0]).shape == (0, WIDTH)
+
+
+def test_a_large_index_is_filled_in_pieces() -> None:
+    vectors = np.zeros((65537, 2), dtype=np.float16)
+    vectors[-1] = (0, 1)
+    index = FactIndex.build(vectors)
+    assert index.search(np.array([[0, 1]], dtype=np.float32), 1)[0].tolist() == [[65536]]
+
+
+def test_saving_and_loading_changes_nothing(tmp_path: Path) -> None:
+    index = FactIndex.build(VECTORS)
+    index.save(tmp_path / "facts.faiss")
+    loaded = FactIndex.load(tmp_path / "facts.faiss")
+    for before, after in zip(index.search(QUERIES, 9), loaded.search(QUERIES, 9), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut in the head", "cut in the vectors", "something else"])
+def test_a_file_that_is_no_whole_index_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "facts.faiss"
+    FactIndex.build(VECTORS).save(path)
+    whole = path.read_bytes()
+    damaged = {"empty": b"", "cut in the head": whole[:20], "cut in the vectors": whole[:-9]}
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(damaged.get(damage, b"SQLite format 3\x00" * 9))
+    with pytest.raises(KnowledgeError, match=r"facts\.faiss cannot be read .*build it again: kvqa index-kb") as caught:
+        FactIndex.load(path)
+    assert "\n" not in str(caught.value)
