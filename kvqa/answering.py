@@ -180,8 +180,9 @@ def explain(
     spoken = [_spoken(answer, prediction, texts) for answer, _ in prediction.answers[:top]]
     best, confidence = prediction.answers[0]
     shares = _fact_shares(prediction, best)
-    order = np.lexsort((-prediction.facts, -shares))[:1]  # the fact that carries the answer first
-    order = np.concatenate([order, [i for i in np.argsort(-prediction.facts, kind="stable") if i not in order]])[:top]
+    carrier = np.lexsort((-prediction.facts, -shares))[:1]  # the fact that carries the answer comes first
+    others = np.argsort(-prediction.facts, kind="stable")
+    order = np.concatenate([carrier, others[~np.isin(others, carrier)]])[:top]
     seen = _seen_entities(example.regions, texts, kb, model)
     facts = tuple(
         _answer_fact(fact, i, prediction, shares, seen)

@@ -244,7 +244,8 @@ def train(
     split: Annotated[str | None, typer.Option(help="Part to train on, instead of the config's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
     held_out: Annotated[
-        float | None, typer.Option(help="Share of the training images to keep aside and score, instead of the config's.")
+        float | None,
+        typer.Option(help="Share of the training images to keep aside and score, instead of the config's."),
     ] = None,
 ) -> None:
     """Train a model on FVQA."""

@@ -29,7 +29,7 @@ from kvqa.models.predict import Prediction as Reasoned
 from kvqa.models.predict import graph_items, predict
 from kvqa.provenance import commit
 from retrieval.knowledge_base import KnowledgeBase
-from retrieval.manifest import write_text_safely
+from retrieval.manifest import file_sha256, write_text_safely
 from retrieval.metrics import mean_reciprocal_rank, prr_at_k, prr_strict_at_k
 from retrieval.retriever import Retriever
 
@@ -65,7 +65,7 @@ def evaluate_fvqa(
         seed: Of the bootstrap.
 
     Raises:
-        InputError: if the data, the model or the knowledge base are not sound or do not fit together.
+        InputError, KnowledgeError: if data, model or knowledge base are not sound or do not fit together.
     """
     start = time.perf_counter()
     dataset = FvqaDataset(root)
@@ -75,7 +75,7 @@ def evaluate_fvqa(
     network = load_model(model)
     base = KnowledgeBase.open(kb, encoder_sha256=network.text.sha256)
     training = dataset.examples(split.replace("test", "train")) if split.startswith("test") else []
-    allowed = allowed_facts(training, base, facts_of_source(base, fact_file(root))) if hide_test_gold else None
+    allowed = _without_test_gold(base, root, training) if hide_test_gold else None
     retriever = Retriever(base, allowed=allowed, **_retriever_settings(model))
     log(f"{len(examples)} questions, {base.manifest.facts} facts")
 
@@ -114,6 +114,16 @@ def evaluate_fvqa(
     write_text_safely(out / "predictions.jsonl", "".join(lines))
     write_text_safely(out / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return report
+
+
+def _without_test_gold(kb: KnowledgeBase, root: Path, training: Sequence[Example]) -> NDArray[np.bool_]:
+    file = fact_file(root)
+    if file_sha256(file) not in {source.sha256 for source in kb.store.sources()}:
+        raise InputError(
+            f"no fact of {kb.folder} comes from {file}, so there is no test gold to hide;"
+            " leave --hide-test-gold out, or build the knowledge base with that file"
+        )
+    return allowed_facts(training, kb, facts_of_source(kb, file))
 
 
 def _retriever_settings(model: Path) -> dict[str, int]:
@@ -168,7 +178,7 @@ def _per_question(
     for k in (1, 3, 10, 100, 500):
         tables[f"recall_{k}"] = hits[:, :k].any(1).tolist()
     tables["mrr"] = [
-        mean_reciprocal_rank([row.tolist()], [{int(g)}]) for row, g in zip(ranked[:, :100], gold, strict=True)
+        mean_reciprocal_rank([row[row >= 0].tolist()], [{int(g)}]) for row, g in zip(ranked[:, :100], gold, strict=True)
     ]
     return {name: 100 * np.array(values, dtype=np.float64) for name, values in tables.items()}
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy.exc import DatabaseError
 
 from kb.errors import KnowledgeError
 from kb.readers import Columns, Reject, read_source, source_name
 from kb.relations import verbalise
 from kb.store import KnowledgeStore
-from kb.triple import Triple
+from kb.triple import Triple, clean_text
 from retrieval.embedding import SentenceEncoder
 from retrieval.index import FLAT, FactIndex, empty_index
 from retrieval.knowledge_base import ENTITIES, INDEX, RELATIONS, STORE, TRIPLES
@@ -77,12 +78,16 @@ def build_kb(
         report = _build(sources, partial, encoder, file_format, columns, index, progress)
         _swap(partial, out)
     except OSError as error:
-        raise KnowledgeError(
-            f"cannot write {out}: {error.strerror or error}; free space or choose another --out"
-        ) from None
+        raise _unwritable(out, error.strerror or str(error)) from None
+    except (DatabaseError, RuntimeError) as error:  # what SQLite and FAISS make of a disk that refuses
+        raise _unwritable(out, str(error).splitlines()[0]) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return report
+
+
+def _unwritable(out: Path, reason: str) -> KnowledgeError:
+    return KnowledgeError(f"cannot write {out}: {reason}; free space or choose another --out")
 
 
 def _check_target(out: Path, *, overwrite: bool) -> None:
@@ -145,7 +150,7 @@ def source_names(paths: Sequence[Path]) -> list[tuple[str, Path]]:
         if not path.exists():
             raise KnowledgeError(f"source {path} does not exist; check the path")
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-            base = name = source_name(file)
+            base = name = clean_text(source_name(file))  # as the store compares names
             number = 2
             while name in named and named[name] != file:
                 name, number = f"{base}-{number}", number + 1

@@ -20,18 +20,28 @@ class FactIndex:
     """Inner-product search over unit vectors, one for each fact, in the order of fact ids."""
 
     def __init__(self, index: faiss.Index) -> None:
+        import faiss
+
         self.index = index
+        self.cells = faiss.try_extract_index_ivf(index)
+        if self.cells is not None:
+            self.cells.make_direct_map()  # without it, stored vectors cannot be read by id
 
     @classmethod
     def build(cls, vectors: NDArray[np.float16], *, factory: str = FLAT) -> FactIndex:
         """Index `vectors` (num_facts, dimension); `factory` is a FAISS factory string.
 
         Raises:
-            KnowledgeError: if FAISS does not know the factory string.
+            KnowledgeError: if FAISS does not know the factory string, or it wants more facts than there are.
         """
         index = empty_index(vectors.shape[1], factory)
         if not index.is_trained:
-            index.train(vectors.astype(np.float32))
+            try:
+                index.train(vectors.astype(np.float32))
+            except RuntimeError:
+                raise KnowledgeError(
+                    f"index {factory!r} cannot be trained on {len(vectors):,} facts; give a smaller one, such as Flat"
+                ) from None
         for start in range(0, len(vectors), 65536):  # in pieces: the index alone is held in full precision
             index.add(vectors[start : start + 65536].astype(np.float32))
         return cls(index)
@@ -80,8 +90,11 @@ class FactIndex:
 
         options = None
         if allowed is not None:
-            bits = np.packbits(allowed, bitorder="little")
-            options = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+            chosen = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            if self.cells is None:
+                options = faiss.SearchParameters(sel=chosen)
+            else:
+                options = faiss.SearchParametersIVF(sel=chosen, nprobe=self.cells.nprobe)
         scores, ids = self.index.search(np.ascontiguousarray(queries, dtype=np.float32), k, params=options)
         return ids, np.where(ids < 0, -np.inf, scores).astype(np.float32)
 

@@ -67,9 +67,11 @@ class KnowledgeBase:
         index = FactIndex.load(folder / INDEX)
         triples = np.load(folder / TRIPLES, mmap_mode="r")
         entity_vectors = np.load(folder / ENTITIES, mmap_mode="r")
+        relation_vectors = np.load(folder / RELATIONS)
         found = {
             "facts": {store.num_facts, len(index), len(triples), manifest.facts},
             "entities": {store.num_entities, len(entity_vectors), manifest.entities},
+            "relations": {store.num_relations, len(relation_vectors), manifest.relations},
             "dimension": {index.dimension, entity_vectors.shape[1], manifest.dimension},
         }
         for what, numbers in found.items():
@@ -79,4 +81,4 @@ class KnowledgeBase:
                     f" build it again: kvqa index-kb SOURCE… --out {folder}"
                 )
         graph = FactGraph(triples[:, 0], triples[:, 1], triples[:, 2], store.num_entities)
-        return cls(folder, manifest, store, index, triples, graph, entity_vectors, np.load(folder / RELATIONS))
+        return cls(folder, manifest, store, index, triples, graph, entity_vectors, relation_vectors)

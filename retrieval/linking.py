@@ -92,7 +92,7 @@ def stop_words() -> frozenset[str]:
 
 
 def _telling(phrase: str) -> bool:
-    return any(word not in stop_words() and word.isalnum() for word in phrase.lower().split())
+    return any(word not in stop_words() and any(map(str.isalnum, word)) for word in phrase.lower().split())
 
 
 def _with_lemmas(language: Language, text: str) -> Doc:

@@ -93,11 +93,12 @@ class Manifest:
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            manifest = cls(**content)
-        except (ValueError, TypeError) as error:
+            version = content.get("format")
+            manifest = cls(**content) if version == FORMAT else None
+        except (ValueError, TypeError, AttributeError) as error:
             raise KnowledgeError(f"{path} is damaged ({error}); {repair}") from None
-        if manifest.format != FORMAT:
-            raise KnowledgeError(f"{path} has format {manifest.format}, this version reads {FORMAT}; {repair}")
+        if manifest is None:
+            raise KnowledgeError(f"{path} has format {version}, this version reads {FORMAT}; {repair}")
         return manifest
 
     def check_files(self, folder: Path, *, thorough: bool = False) -> None:

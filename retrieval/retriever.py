@@ -51,7 +51,7 @@ class Retriever:
         ]
 
     def rank(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Return the ids (B, k) of the nearest facts, -1 where there are fewer."""
+        """Return the ids (B, min(k, num_facts)) of the nearest facts, -1 where fewer are allowed."""
         return self.kb.index.search(queries, min(k, len(self.kb.index)), allowed=self.allowed)[0]
 
     def _evidence(

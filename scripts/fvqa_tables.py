@@ -1,6 +1,6 @@
 """Print the tables of docs/results.md from the reports that scripts/reproduce_fvqa.sh leaves.
 
-    python scripts/fvqa_tables.py runs
+python scripts/fvqa_tables.py runs
 """
 
 from __future__ import annotations

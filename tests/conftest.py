@@ -37,6 +37,14 @@ CAT_REGIONS = """\
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Toy sizes gain nothing by threads, and two test workers would fight over the cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def small_facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of ten facts; that cats desire zorbal biscuits stands in no other knowledge base."""

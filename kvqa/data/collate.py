@@ -107,6 +107,11 @@ class Collator:
     use_question: bool = True
     use_image: bool = True
 
+    @property
+    def settings(self) -> tuple[int, int, int, bool, bool]:
+        """What the batches depend on besides the examples."""
+        return self.max_tokens, self.max_regions, self.feature_width, self.use_question, self.use_image
+
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Collate one or more examples; padding never changes what the encoder says of an example."""
         texts = [self._tokens(example) for example in examples]
@@ -136,8 +141,11 @@ class Collator:
     def _tokens(self, example: Example) -> tuple[list[int], list[int]]:
         question = example.question if self.use_question else ""
         names = concept_text(example.regions) if self.use_image else ""
-        first = self.tokenizer.encode(question).ids[: self.max_tokens - 1]  # [CLS] … [SEP]
-        second = self.tokenizer.encode(names, add_special_tokens=False).ids[: self.max_tokens - len(first) - 1]
+        first = self.tokenizer.encode(question).ids  # [CLS] … [SEP]
+        if len(first) > self.max_tokens:
+            first = [*first[: self.max_tokens - 1], first[-1]]
+        room = max(0, self.max_tokens - len(first) - 1)
+        second = self.tokenizer.encode(names, add_special_tokens=False).ids[:room]
         if not second:
             return first, [0] * len(first)
         return [*first, *second, first[-1]], [0] * len(first) + [1] * (len(second) + 1)

@@ -109,7 +109,7 @@ def graph_item(
     names = [texts[int(i)] for i in evidence.entity_ids]
     vectors = np.asarray(kb.entity_vectors[evidence.entity_ids], dtype=np.float32)  # (M, S)
     seen = Seen.of(example, label_vectors)
-    known = {answer: float(np.exp(p)) for answer, p in zip(vocabulary, view.vocabulary, strict=True)}
+    known = {normal(a): float(np.exp(p)) for a, p in zip(vocabulary, view.vocabulary, strict=True)}
     described = entity_features(names, vectors, example.question, seen, view, known)
     asked = content_lemmas(example.question)
 

@@ -76,7 +76,10 @@ def read_manifest(folder: Path) -> ModelManifest:
     """
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder} is no model folder (it has no {MANIFEST}); train one: kvqa train configs/fvqa.yaml")
-    return ModelManifest(**_read_json(folder, MANIFEST))
+    try:
+        return ModelManifest(**_read_json(folder, MANIFEST))
+    except TypeError as error:
+        raise InputError(f"{folder / MANIFEST} is damaged ({error}); copy the model folder again") from None
 
 
 def load_model(folder: Path = RELEASED) -> KvqaModel:

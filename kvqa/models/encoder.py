@@ -164,7 +164,8 @@ class QuestionImageEncoder(nn.Module):
         pooled = torch.tanh(self.pooler(seen)).float()  # (B, D)
         if not self.cross:
             pooled = torch.zeros_like(pooled)
-        queries = {n: F.normalize(self.sentence[n](sentence) + self.picture[n](pooled), dim=-1) for n in QUERIES}
+        with torch.autocast(words.device.type, enabled=False):  # what is searched with is kept in full precision
+            queries = {n: F.normalize(self.sentence[n](sentence) + self.picture[n](pooled), dim=-1) for n in QUERIES}
         both = torch.cat([sentence, pooled], dim=-1)  # (B, S + D)
         return QuestionImage(
             language=language,
@@ -173,7 +174,7 @@ class QuestionImageEncoder(nn.Module):
             side=self.side(both).float(),
             visible=self.visible(both).float(),
             vocabulary=self.vocabulary(both).float(),
-            **{name: query.float() for name, query in queries.items()},
+            **queries,
         )
 
     def _language(self, batch: Batch) -> Tensor:

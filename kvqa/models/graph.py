@@ -182,7 +182,7 @@ class GraphReasoner(nn.Module):
 
     def _none_score(self, graph: GraphBatch, facts: Tensor, fact: Tensor, context: Tensor) -> Tensor:
         best = (fact.softmax(-1)[..., None] * facts).sum(1)  # (B, d)
-        nearest = graph.fact_features[..., 0].masked_fill(~graph.fact_mask, 0.0).max(1).values[:, None]  # (B, 1)
+        nearest = graph.fact_features[..., 0].masked_fill(~graph.fact_mask, -1.0).max(1).values[:, None]  # (B, 1)
         score: Tensor = self.none_score(torch.cat([best.to(context.dtype), context, nearest], dim=-1)).float()
         return score
 

@@ -71,23 +71,30 @@ class LabelMemory:
     def __call__(self, labels: Sequence[str]) -> Tensor:
         """Return vectors (len(labels), S) on the CPU, in float32."""
         missing = [label for label in dict.fromkeys(labels) if label not in self.rows]
-        for start in range(0, len(missing), 256):
-            part = missing[start : start + 256]
-            self.rows.update(zip(part, embed_texts(self.encoder, self.tokenizer, part), strict=True))
+        if missing:
+            self.rows.update(zip(missing, embed_texts(self.encoder, self.tokenizer, missing), strict=True))
         return torch.stack([self.rows[label] for label in labels])
 
 
-def embed_texts(encoder: QuestionImageEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """Return frozen sentence vectors (len(texts), S) on the CPU."""
-    tokens = [tokenizer.encode(text).ids[:MAX_LABEL_TOKENS] for text in texts]
-    ids = torch.zeros(len(tokens), max(map(len, tokens)), dtype=torch.long)
-    mask = torch.zeros_like(ids, dtype=torch.bool)
-    for row, token_ids in enumerate(tokens):
-        ids[row, : len(token_ids)] = torch.tensor(token_ids)
-        mask[row, : len(token_ids)] = True
+def embed_texts(
+    encoder: QuestionImageEncoder, tokenizer: Tokenizer, texts: Sequence[str], *, batch: int = 256
+) -> Tensor:
+    """Return frozen sentence vectors (len(texts), S) on the CPU.
+
+    Only texts of equal length go together: nothing is padded, so a vector does not depend on its company.
+    """
+    tokens = [tokenizer.encode(text).ids for text in texts]
+    tokens = [ids if len(ids) <= MAX_LABEL_TOKENS else [*ids[: MAX_LABEL_TOKENS - 1], ids[-1]] for ids in tokens]
     device = encoder.bridge.weight.device
-    with mixed_precision(device):
-        return encoder.embed(ids.to(device), mask.to(device)).float().cpu()
+    vectors = torch.empty(len(texts), encoder.base.width)
+    for length in sorted({len(ids) for ids in tokens}):
+        rows = [i for i, ids in enumerate(tokens) if len(ids) == length]
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            ids = torch.tensor([tokens[i] for i in part], device=device)
+            with mixed_precision(device):
+                vectors[part] = encoder.embed(ids, torch.ones_like(ids, dtype=torch.bool)).float().cpu()
+    return vectors
 
 
 class KvqaModel(nn.Module):

@@ -165,18 +165,20 @@ def train_encoder(
     seed: int,
     name: str,
     state: Path,
+    context: str = "",
     log: Log = print,
 ) -> None:
     """Train `encoder` in place; continues from the file `state` where it exists and leaves the result there.
 
     Args:
+        context: Whatever else the result depends on, as text; a state made in another context is refused.
         name: What the log and the random numbers call this run, such as `"encoder"` or `"fold-1"`.
     """
     device = encoder.bridge.weight.device
     optimizer = _optimizer(encoder, stage)
     steps = -(-len(examples) // stage.batch)
     schedule = linear_schedule(optimizer, stage.epochs * steps)
-    settings = settings_text(stage, encoder.config, seed, name, [e.question_id for e in examples], len(space.facts))
+    settings = settings_text(stage, encoder.config, collator.settings, seed, [e.question_id for e in examples], context)
     done = load_state(state, encoder, optimizer, settings=settings)
     schedule.last_epoch = done * steps
     for group, factor in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):

@@ -7,6 +7,7 @@ stopped goes on from there with the same result.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 import time
@@ -73,6 +74,7 @@ def finetune(
     if not kept:
         raise InputError(f"no training example is left with held_out {experiment.held_out}; lower it")
     training = [examples[i] for i in kept]
+    _check_enough(training, experiment)
     vocabulary = build_vocabulary(training, at_least=experiment.vocabulary_at_least)
     torch.manual_seed(experiment.seed)
     model = KvqaModel(experiment.model, TextFolder.find(experiment.model.text), vocabulary).to(device)
@@ -86,12 +88,14 @@ def finetune(
     )
     log(f"{len(training)} questions, {len(vocabulary)} answers, {int((~allowed).sum())} facts hidden from training")
 
-    views = _train_encoders(experiment, model, training, kb, allowed, out, log)
+    context = _context(experiment, kb, allowed, vocabulary)
+    views = _train_encoders(experiment, model, training, kb, allowed, out, context, log)
     texts = dict(enumerate(kb.store.entity_texts()))
     items = graph_items(model, training, views, retriever, texts)
     gold = gold_fact_ids(training, kb)
     kept, unseen = split_by_image(training, experiment.calibration, seed=experiment.seed, salt="calibration")
-    _train_reasoner(experiment, model, [items[i] for i in kept], [training[i] for i in kept], gold[kept], kb, out, log)
+    part = [items[i] for i in kept], [training[i] for i in kept], gold[kept]
+    _train_reasoner(experiment, model, *part, kb, out, f"{context} {experiment.retriever}", log)
     temperature = _calibrate(model, [items[i] for i in unseen], [training[i] for i in unseen], kb, log)
     model.config = replace(model.config, temperature=temperature)
 
@@ -105,6 +109,20 @@ def finetune(
     )
     write_text_safely(out / "training.json", json.dumps(asdict(report), indent=2) + "\n")
     return report
+
+
+def _check_enough(training: Sequence[Example], experiment: Experiment) -> None:
+    images = len({example.image for example in training})
+    if images < experiment.folds:
+        raise InputError(f"{images} training pictures cannot be split into folds {experiment.folds}; lower folds")
+    if round(experiment.calibration * images) >= images:
+        raise InputError(f"calibration {experiment.calibration} leaves none of {images} pictures; lower calibration")
+
+
+def _context(experiment: Experiment, kb: KnowledgeBase, allowed: NDArray[np.bool_], vocabulary: Sequence[str]) -> str:
+    """Return what both stages depend on besides their own settings; a state of another context is refused."""
+    shown = hashlib.sha256(np.packbits(allowed).tobytes()).hexdigest()
+    return f"{kb.manifest.id} {shown} {experiment.model.text} {experiment.folds} {list(vocabulary)}"
 
 
 def split_by_image(examples: Sequence[Example], share: float, *, seed: int, salt: str) -> tuple[list[int], list[int]]:
@@ -122,6 +140,7 @@ def _train_encoders(
     kb: KnowledgeBase,
     allowed: NDArray[np.bool_],
     out: Path,
+    context: str,
     log: Log,
 ) -> list[View]:
     """Train the encoder on everything, and return views of each example by an encoder that did not see its image."""
@@ -145,6 +164,7 @@ def _train_encoders(
             seed=experiment.seed,
             name=name,
             state=out / f"{name}.state",
+            context=context,
             log=log,
         )
         views.update(zip(rows, model.views([training[i] for i in rows]), strict=True))
@@ -174,6 +194,7 @@ def _train_reasoner(
     gold: NDArray[np.int64],
     kb: KnowledgeBase,
     out: Path,
+    context: str,
     log: Log,
 ) -> None:
     torch.manual_seed(experiment.seed)
@@ -189,6 +210,7 @@ def _train_reasoner(
         seed=experiment.seed,
         name="reasoner",
         state=out / "reasoner.state",
+        context=context,
         log=log,
     )
 

@@ -112,15 +112,20 @@ def train_reasoner(
     seed: int,
     name: str,
     state: Path,
+    context: str = "",
     after_epoch: Callable[[int], None] = lambda epoch: None,
     log: Log = print,
 ) -> None:
-    """Train `reasoner` in place; continues from the file `state` where it exists and leaves the result there."""
+    """Train `reasoner` in place; continues from the file `state` where it exists and leaves the result there.
+
+    Args:
+        context: Whatever else the result depends on, as text; a state made in another context is refused.
+    """
     device = next(reasoner.parameters()).device
     optimizer = adamw(reasoner.parameters(), lr=stage.lr, weight_decay=stage.weight_decay)
     steps = -(-len(items) // stage.batch)
     schedule = linear_schedule(optimizer, stage.epochs * steps)
-    settings = settings_text(stage, reasoner.config, seed, name, [e.question_id for e in examples], kb.manifest.id)
+    settings = settings_text(stage, reasoner.config, seed, [e.question_id for e in examples], kb.manifest.id, context)
     done = load_state(state, reasoner, optimizer, settings=settings)
     schedule.last_epoch = done * steps
     for group, factor in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -59,11 +59,14 @@ def load_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer |
     """
     if not path.is_file():
         return 0
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        if metadata.get("settings") != settings:
-            raise InputError(f"{path} was made with other settings or data; remove {path.parent} or give another --out")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}); remove it to train that part again") from None
+    if metadata.get("settings") != settings:
+        raise InputError(f"{path} was made with other settings or data; remove {path.parent} or give another --out")
     with torch.no_grad():
         for name, parameter in trainable(module).items():
             parameter.copy_(tensors[f"weight.{name}"])

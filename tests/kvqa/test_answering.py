@@ -1,5 +1,4 @@
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -293,10 +292,3 @@ def test_no_answer_at_all_explains_nothing(answerer: Answerer) -> None:
     example = Example("", "Who?", "a.jpg", REGIONS)
     found = explain(example, nothing, answerer.retriever.kb, answerer.model, top=5)
     assert found == ("", 0.0, False, (), (), ())
-
-
-def test_a_prediction_is_explained_by_the_fact_that_carries_it(answerer: Answerer, seen: Regions) -> None:
-    answer = answerer.answer(seen, QUESTIONS[0])
-    assert math.isclose(answer.facts[0].answer_share, max(f.answer_share for f in answer.facts))
-    ends = {normal(answer.facts[0].head), normal(answer.facts[0].tail)}
-    assert answer.facts[0].answer_share == 0 or normal(answer.answer) in ends

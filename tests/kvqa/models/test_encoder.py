@@ -17,25 +17,8 @@ from kvqa.models.encoder import QUERIES, EncoderConfig, QuestionImage, QuestionI
 from kvqa.models.text import TextEncoder, sentence_vector
 from kvqa.vision.regions import Region, Regions
 
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    ",",
-    "what",
-    "is",
-    "the",
-    "animal",
-    "in",
-    "this",
-    "picture",
-    "cat",
-    "dog",
-    "mat",
-    "used",
-    "for",
-]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ","]
+WORDS = [*SPECIAL, "what", "is", "the", "animal", "in", "this", "picture", "cat", "dog", "mat", "used", "for"]
 CONFIG = EncoderConfig(
     tuned_layers=1, width=8, heads=2, hidden=12, vision_layers=1, cross_layers=1, feature_width=4, answers=3
 )

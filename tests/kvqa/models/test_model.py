@@ -63,11 +63,11 @@ def test_embedded_texts_are_unit_vectors_however_long(model: KvqaModel) -> None:
 
 def test_views_come_in_the_order_of_the_examples(model: KvqaModel) -> None:
     views = model.views(EXAMPLES, batch=2)
-    for view, example in zip(views, EXAMPLES, strict=True):
-        (alone,) = model.views([example])
-        np.testing.assert_allclose(view.fact, alone.fact, atol=0.02)  # products are computed in bfloat16
-        np.testing.assert_allclose(view.question, alone.question, atol=0.02)
-    assert not np.allclose(views[0].fact, views[1].fact, atol=0.1)
+    (alone,) = model.views(EXAMPLES[:1])
+    np.testing.assert_allclose(views[0].fact, alone.fact, atol=0.02)  # products are computed in bfloat16
+    np.testing.assert_allclose(views[0].question, alone.question, atol=0.02)
+    questions = embed_texts(model.encoder, model.tokenizer, [e.question for e in EXAMPLES]).numpy()
+    np.testing.assert_allclose([view.question for view in views], questions, atol=0.02)
     assert model.views([]) == []
 
 

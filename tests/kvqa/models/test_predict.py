@@ -18,12 +18,14 @@ from retrieval.retriever import Retriever
 
 EMPTY = Regions("a.jpg", 100, 100, ())
 CAT = Region("cat", 0.9, (0, 0, 50, 50))
+CUP, INDOOR = Region("cup", 0.7, (1, 1, 9, 9)), Region("indoor", 0.5, None, "tag")
+CAPTION = Region("a bicycle leans on a wall", 0.5, None, "caption")
 EXAMPLES = [
     Example("0", "What can the animal in this image do?", "a.jpg", replace(EMPTY, regions=(CAT,))),
     Example("1", "What is this?", "b.jpg", EMPTY),
-    Example("2", "Which thing is used for drinking coffee?", "c.jpg", replace(EMPTY, regions=(CAT, Region("cup", 0.7, (1, 1, 9, 9)), Region("indoor", 0.5, None, "tag")))),
-    Example("3", "Two wheels?", "d.jpg", replace(EMPTY, regions=(Region("a bicycle leans on a wall", 0.5, None, "caption"),))),
-]  # fmt: skip
+    Example("2", "Which thing is used for drinking coffee?", "c.jpg", replace(EMPTY, regions=(CAT, CUP, INDOOR))),
+    Example("3", "Two wheels?", "d.jpg", replace(EMPTY, regions=(CAPTION,))),
+]
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +105,8 @@ def test_nothing_to_predict_is_nothing_predicted(model: KvqaModel, kb: Knowledge
 def test_texts_from_the_store_are_the_texts_of_all(model: KvqaModel, kb: KnowledgeBase) -> None:
     retriever, views = Retriever(kb, dense=4), model.views(EXAMPLES[:1])
     texts = dict(enumerate(kb.store.entity_texts()))
-    (some,), (known,) = (
-        graph_items(model, EXAMPLES[:1], views, retriever),
-        graph_items(model, EXAMPLES[:1], views, retriever, texts),
-    )
+    (some,) = graph_items(model, EXAMPLES[:1], views, retriever)
+    (known,) = graph_items(model, EXAMPLES[:1], views, retriever, texts)
     assert some.answers == known.answers
     np.testing.assert_array_equal(some.entity_features, known.entity_features)
     assert evidence_texts(kb, np.array([0])) == {i: t for i, t in texts.items() if t in ("cat", "hunting mice")}
@@ -119,24 +119,19 @@ def test_links_come_from_question_and_picture(kb: KnowledgeBase) -> None:
     assert links.question == {ids["drinking coffee"]: "drinking coffee"}
 
 
-def test_an_ablated_model_sees_neither_picture_nor_links_to_it(model: KvqaModel, kb: KnowledgeBase) -> None:
+def test_an_ablated_model_sees_neither_picture_nor_links_to_it(
+    model: KvqaModel, kb: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs = replace(model.config.inputs, use_image=False)
-    blind = replace(model.config, inputs=inputs)
-    plain = [replace(e, regions=EMPTY) for e in EXAMPLES]
-    config, model.config = model.config, blind
-    try:
-        shown, hidden = model.views(EXAMPLES), model.views(plain)
-        retriever = Retriever(kb, dense=2, linked=3, likely=0)
-        with_picture, without = (
-            graph_items(model, EXAMPLES, shown, retriever),
-            graph_items(model, plain, hidden, retriever),
-        )
-    finally:
-        model.config = config
-    for first, second in zip(with_picture, without, strict=True):
-        assert first.labels == () and first.answers == second.answers
-        np.testing.assert_array_equal(first.evidence.fact_ids, second.evidence.fact_ids)
-        np.testing.assert_array_equal(first.entity_features, second.entity_features)
+    monkeypatch.setattr(model, "config", replace(model.config, inputs=inputs))
+    retriever, example = Retriever(kb, dense=2, linked=3, likely=0), EXAMPLES[2]
+    first, second = (
+        graph_items(model, [one], model.views([one]), retriever)[0]
+        for one in (example, replace(example, regions=EMPTY))
+    )
+    assert first.labels == () and first.answers == second.answers
+    np.testing.assert_array_equal(first.evidence.fact_ids, second.evidence.fact_ids)
+    np.testing.assert_array_equal(first.entity_features, second.entity_features)
 
 
 def test_reasoning_leaves_no_gradient(model: KvqaModel, kb: KnowledgeBase, items: list[GraphItem]) -> None:

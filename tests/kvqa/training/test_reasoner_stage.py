@@ -122,7 +122,7 @@ def test_the_loss_is_answer_term_and_weighted_fact_term() -> None:
     torch.testing.assert_close(loss, torch.tensor(4.0).log() + 2 * torch.tensor(2.0).log())
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised from the log, as if the machine went down."""
 
 
@@ -136,7 +136,7 @@ def _train(
     def log(line: str) -> None:
         lines.append(line)
         if len(lines) == stop_after:
-            raise Stopped
+            raise StoppedError
 
     stage = replace(ReasonerStage(epochs=3, batch=2, lr=0.01), **settings)
     train_reasoner(
@@ -148,7 +148,7 @@ def _train(
 def test_a_stopped_run_goes_on_with_the_same_result(kb: KnowledgeBase, items: list[GraphItem], tmp_path: Path) -> None:
     straight, lines = _train(kb, items, tmp_path / "straight.state")
     assert len(lines) == 3 and not straight.training
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         _train(kb, items, tmp_path / "stopped.state", stop_after=1)
     torch.rand(7)  # another process has drawn other numbers
     again, rest = _train(kb, items, tmp_path / "stopped.state")

@@ -1,0 +1,107 @@
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kvqa.config import read_config
+from kvqa.errors import InputError
+from kvqa.training.experiment import Experiment
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@dataclass(frozen=True)
+class Bread:
+    flour: str = "rye"
+    grams: int = 500
+
+
+@dataclass(frozen=True)
+class Meal:
+    name: str
+    guests: int = 2
+    bread: Bread = field(default_factory=Bread)
+
+    def problems(self) -> Iterator[str]:
+        if self.guests < 1:
+            yield f"guests {self.guests} is less than 1"
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "meal.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_is_read_into_dataclasses(tmp_path: Path) -> None:
+    path = _write(tmp_path, "name: supper\nbread: {grams: 750}\n")
+    assert read_config(path, Meal) == Meal("supper", 2, Bread("rye", 750))
+
+
+def test_overrides_replace_what_the_file_says(tmp_path: Path) -> None:
+    path = _write(tmp_path, "name: supper\nguests: 3\n")
+    assert read_config(path, Meal, guests=4, name=None) == Meal("supper", 4)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    path = _write(tmp_path, "guests: many\nspoons: 3\nbread: {grams: [1], butter: yes}\n")
+    with pytest.raises(InputError, match="see configs/ for complete examples") as caught:
+        read_config(path, Meal)
+    message = str(caught.value)
+    for part in ("unknown key spoons", "unknown key bread.butter", "guests: ", "'many'", "bread.grams: ", "name: "):
+        assert part in message
+    assert str(path) in message and "\n" not in message
+
+
+def test_values_that_do_not_go_together_are_said_with_unknown_keys(tmp_path: Path) -> None:
+    path = _write(tmp_path, "name: supper\nguests: 0\nspoons: 3\n")
+    with pytest.raises(InputError, match=r"unknown key spoons; guests 0 is less than 1"):
+        read_config(path, Meal)
+
+
+@pytest.mark.parametrize("text", ["", "- name\n- guests\n", "supper", "12"])
+def test_a_file_without_settings_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"meal\.yaml holds no settings"):
+        read_config(_write(tmp_path, text), Meal)
+
+
+@pytest.mark.parametrize("content", [b"name: [", b"\xff\xfe\x00", b"a: b: c", None])
+def test_a_file_that_cannot_be_read_is_an_input_error(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "meal.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"meal\.yaml cannot be read as YAML") as caught:
+        read_config(tmp_path / "meal.yaml", Meal)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_builds_no_objects(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not determine a constructor"):
+        read_config(_write(tmp_path, "name: !!python/object/apply:os.getcwd []"), Meal)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_every_experiment_is_sound(path: Path) -> None:
+    assert read_config(path, Experiment).name
+
+
+def test_there_are_experiments() -> None:
+    assert (CONFIGS / "fvqa.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "problem"),
+    [
+        ("split", "test0", "split 'test0' is a test split"),
+        ("split", "test", "split 'test' is a test split"),
+        ("held_out", 0.95, r"held_out 0.95 is not in \[0, 0.9\)"),
+        ("held_out", float("nan"), r"held_out nan is not in \[0, 0.9\)"),
+        ("folds", 0, "folds 0 is less than 1"),
+        ("calibration", -0.1, r"calibration -0.1 is not in \[0, 0.9\)"),
+        ("seed", "seven", "seed: .*'seven'"),
+        ("teacher", "me", "unknown key teacher"),
+    ],
+)
+def test_an_unsound_experiment_is_refused(setting: str, value: object, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        read_config(CONFIGS / "fvqa.yaml", Experiment, **{setting: value})
