@@ -93,7 +93,7 @@ class Manifest:
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            version = content.get("format")
+            version = content.get("format", FORMAT)
             manifest = cls(**content) if version == FORMAT else None
         except (ValueError, TypeError, AttributeError) as error:
             raise KnowledgeError(f"{path} is damaged ({error}); {repair}") from None

@@ -358,12 +358,13 @@ def test_an_unknown_key_in_a_config(small_kb: Path, tmp_path: Path) -> None:
 def test_train_hands_its_options_on_and_prints_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(config: Path, **options: Any) -> SimpleNamespace:
         options.pop("log")("epoch 1")
-        assert options == {"root": tmp_path, "kb": tmp_path, "out": tmp_path, "split": "train1", "seed": 3}
+        folders = {"root": tmp_path, "kb": tmp_path, "out": tmp_path}
+        assert options == {**folders, "split": "train1", "seed": 3, "held_out": 0.2}
         return SimpleNamespace(held_out={"answer_top1": 61.5}, temperature=1.25, seconds=90.0)
 
     monkeypatch.setattr("kvqa.build.train_fvqa", train)
     folders = [part for name in ("--root", "--kb", "--out") for part in (name, tmp_path)]
-    result = run("train", "x.yaml", *folders, "--split", "train1", "--seed", 3)
+    result = run("train", "x.yaml", *folders, "--split", "train1", "--seed", 3, "--held-out", 0.2)
     assert result.exit_code == 0, result.output
     assert "answer_top1  61.50" in result.stdout and "1.5 minutes, temperature 1.25" in result.stdout
     assert result.stderr == "epoch 1\n"

@@ -8,8 +8,8 @@ from kvqa.drawing import GRAPH_FACTS, Node, Rect, draw_boxes, draw_graph, plain
 from kvqa.vision.regions import Region, Regions
 
 
-def fact(head: str, relation: str, tail: str, seen: int | None = None) -> AnswerFact:
-    return AnswerFact(0, head, relation, tail, f"{head} {relation} {tail}", "made up", 0.5, 0.5, 0.5, seen)
+def fact(head: str, relation: str, tail: str, seen: int | None = None, side: str | None = None) -> AnswerFact:
+    return AnswerFact(0, head, relation, tail, f"{head} {relation} {tail}", "made up", 0.5, 0.5, 0.5, seen, side)
 
 
 REGIONS = Regions(
@@ -24,10 +24,10 @@ REGIONS = Regions(
     ),
 )
 FACTS = (
-    fact("cat", "CapableOf", "hunt mice", 0),
-    fact("cat", "IsA", "animal", 0),
-    fact("dog", "IsA", "animal", 2),
-    fact("wolf", "RelatedTo", "dog", 2),
+    fact("cat", "CapableOf", "hunt mice", 0, "head"),
+    fact("cat", "IsA", "animal", 0, "head"),
+    fact("dog", "IsA", "animal", 2, "head"),
+    fact("wolf", "RelatedTo", "dog", 2, "tail"),
     fact("cup", "UsedFor", "drinking a very large amount of coffee on a cold winter morning"),
 )
 ANSWER = Answer(
@@ -123,8 +123,8 @@ def test_every_fact_is_an_arrow_from_head_to_tail() -> None:
     assert [e.strong for e in graph.edges if e.kind == "in"][-1], "the fact of the path is drawn last"
 
 
-def test_a_region_is_linked_to_the_side_that_is_spelled_like_it() -> None:
-    graph = draw_graph(replace(ANSWER, facts=(fact("wolf", "RelatedTo", "Dog", 2),)))
+def test_a_region_is_linked_to_the_side_that_it_names() -> None:
+    graph = draw_graph(replace(ANSWER, facts=(fact("wolf", "RelatedTo", "Dog", 2, "tail"),)))
     assert graph is not None
     dog = next(n for n in graph.nodes if n.title == "Dog")
     link = next(e for e in graph.edges if e.kind == "seen")

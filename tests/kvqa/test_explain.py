@@ -13,8 +13,8 @@ from kvqa.errors import InputError
 from kvqa.explain import MAX_SIDE, UNSUPPORTED, connectors, data_uri, percent, render_html, render_terminal
 from kvqa.vision.regions import Region, Regions
 
-FACT = AnswerFact(1, "cat", "CapableOf", "hunt mice", "A cat can hunt mice.", "everyday", 0.61, 0.72, 0.58, 0)
-OTHER = AnswerFact(2, "dog", "IsA", "animal", "A dog is an animal.", "other", 0.04, -0.1, 0.002, None)
+FACT = AnswerFact(1, "cat", "CapableOf", "hunt mice", "A cat can hunt mice.", "everyday", 0.61, 0.72, 0.58, 0, "head")
+OTHER = AnswerFact(2, "dog", "IsA", "animal", "A dog is an animal.", "other", 0.04, -0.1, 0.002, None, None)
 ANSWER = Answer(
     image="cat.jpg",
     question="What can the animal in this image do?",
