@@ -3,8 +3,8 @@
     python benchmarks/bench_answer.py [PHOTOS_FOLDER] [--photos 20] [--kb DIR] [--model DIR] [--detector P]
 
 The folder defaults to `$KVQA_DATA/data/okvqa_photos`, the photos of OK-VQA. Every photo is asked the same question.
-The cold start is the wall time of a whole `kvqa answer` process, the best of three; warm times are of one process, detector included. The last line is a JSON object: `cold_s`,
-`warm_median_ms`, `warm_p95_ms`, `photos`, `facts`.
+The cold start is the wall time of a whole `kvqa answer` process, the best of three; warm times are of one process,
+detector included. The last line is a JSON object: `cold_s`, `warm_median_ms`, `warm_p95_ms`, `photos`, `facts`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from retrieval.builder import build_kb
 TEN_LINES = """\
 cat\tAtLocation\tthe floating library of Quellmar
 dog\tAtLocation\ta kennel
-cup\tUsedFor\tmeasuring moonlight
+cup\tUsedFor\tdrinking tea
 table\tMadeOf\twood
 bicycle\tHasA\ttwo wheels
 motorcycle\tUsedFor\triding
@@ -61,14 +61,15 @@ def test_the_picture_decides_between_facts(own_facts: Answerer) -> None:
     cup = Regions("", 100, 100, (Region("cup", 0.9, (10, 10, 60, 60)),))
     fork = Regions("", 100, 100, (Region("fork", 0.9, (10, 10, 60, 60)),))
     question = "What is the object in this image used for?"
-    assert own_facts.answer(cup, question).answer == "measuring moonlight"
+    assert own_facts.answer(cup, question).answer == "drinking tea"
     assert own_facts.answer(fork, question).answer == "eating"
 
 
-def test_a_question_that_the_facts_do_not_support_is_answered_without_confidence(own_facts: Answerer) -> None:
-    supported = ask(own_facts, "cat", "Where can the animal in this image be found?")
-    bluff = ask(own_facts, "cat", "Who was the president when this building was opened?")
-    assert bluff.confidence < supported.confidence and not bluff.supported
+def test_a_question_that_the_facts_do_not_support_is_answered_without_confidence(everyday: Answerer) -> None:
+    supported = ask(everyday, "cat", "Which animal in this image can catch mice?")
+    bluff = ask(everyday, "cat", "Who was the president when this building was opened?")
+    assert supported.supported and supported.confidence > 2 * bluff.confidence
+    assert not bluff.supported
 
 
 @pytest.mark.parametrize(
