@@ -19,7 +19,7 @@ from kvqa.data.gold import UNKNOWN
 from kvqa.models.encoder import QuestionImage, QuestionImageEncoder
 from kvqa.models.model import mixed_precision
 from kvqa.training.objectives import class_loss, search_loss
-from kvqa.training.optim import adamw, linear_schedule
+from kvqa.training.optim import adamw, linear_schedule, start_at
 from kvqa.training.state import load_state, save_state, seed_epoch, settings_text, trainable
 from kvqa.training.targets import Targets
 from retrieval.knowledge_base import KnowledgeBase
@@ -180,9 +180,7 @@ def train_encoder(
     schedule = linear_schedule(optimizer, stage.epochs * steps)
     settings = settings_text(stage, encoder.config, collator.settings, seed, [e.question_id for e in examples], context)
     done = load_state(state, encoder, optimizer, settings=settings)
-    schedule.last_epoch = done * steps
-    for group, factor in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-        group["lr"] = group["initial_lr"] * factor(done * steps)
+    start_at(schedule, done * steps)
     parameters = list(trainable(encoder).values())
     for epoch in range(done, stage.epochs):
         rng = seed_epoch(seed, name, epoch)

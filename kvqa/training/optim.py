@@ -28,3 +28,10 @@ def linear_schedule(
         return min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def start_at(schedule: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
+    """Set `schedule` and the rates of its optimiser to where they are after `step` steps."""
+    schedule.last_epoch = step
+    for group, factor in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+        group["lr"] = group["initial_lr"] * factor(step)

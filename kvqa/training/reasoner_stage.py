@@ -22,7 +22,7 @@ from kvqa.data.graph_features import normal
 from kvqa.models.graph import GraphReasoner, Reasoning
 from kvqa.models.model import mixed_precision
 from kvqa.training.objectives import NO_TARGET, answer_loss, fact_loss
-from kvqa.training.optim import adamw, linear_schedule
+from kvqa.training.optim import adamw, linear_schedule, start_at
 from kvqa.training.state import load_state, save_state, seed_epoch, settings_text, trainable
 from retrieval.knowledge_base import KnowledgeBase
 
@@ -127,9 +127,7 @@ def train_reasoner(
     schedule = linear_schedule(optimizer, stage.epochs * steps)
     settings = settings_text(stage, reasoner.config, seed, [e.question_id for e in examples], kb.manifest.id, context)
     done = load_state(state, reasoner, optimizer, settings=settings)
-    schedule.last_epoch = done * steps
-    for group, factor in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-        group["lr"] = group["initial_lr"] * factor(done * steps)
+    start_at(schedule, done * steps)
     parameters = list(trainable(reasoner).values())
     for epoch in range(done, stage.epochs):
         rng = seed_epoch(seed, name, epoch)

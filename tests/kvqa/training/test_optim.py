@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kvqa.training.optim import adamw, linear_schedule
+from kvqa.training.optim import adamw, linear_schedule, start_at
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
@@ -28,3 +28,19 @@ def test_the_rate_rises_and_falls_to_zero(steps: int, expected: list[float]) -> 
         schedule.step()
     assert rates[:4] == pytest.approx(expected)
     assert rates[steps:] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("step", [0, 3, 9])
+def test_a_schedule_can_start_anywhere(step: int) -> None:
+    def rates(begin: int) -> list[float]:
+        optimizer = adamw([nn.Parameter(torch.zeros(2, 2))], lr=1.0)
+        schedule = linear_schedule(optimizer, 10)
+        start_at(schedule, begin)
+        found = []
+        for _ in range(begin, 10):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return found
+
+    assert rates(step) == rates(0)[step:]
