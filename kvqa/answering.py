@@ -39,7 +39,7 @@ class AnswerFact:
         fact_id, head, relation, tail, text, source: As in the knowledge base; `text` is its sentence.
         score: Probability that this is the fact wanted, among all that were weighed.
         retrieval: Cosine of question-image query and fact.
-        answer_share: Part of the answer's probability that rests on this fact.
+        answer_share: Part of the answer's confidence that rests on this fact.
         seen: Position in `regions` of the thing seen that its head or tail names, None without any.
         seen_side: Which of the two names it, `"head"` or `"tail"`; None without any.
     """
@@ -81,10 +81,10 @@ class Answer:
     Attributes:
         answer: Best answer; empty when there is no evidence at all.
         confidence: Calibrated probability that it is right.
-        supported: False where the knowledge base hardly supports any answer.
+        supported: False where the knowledge base hardly supports any answer, or no fact at all carries this one.
         answers: The best alternatives, the answer first.
         facts: The facts that were weighed highest, those of the path first.
-        path: From a region of the picture over the fact to the answer.
+        path: From a region of the picture over the fact to the answer; the answer alone where no fact carries it.
         regions: What was seen.
         timings_ms: Milliseconds of each step and in total.
     """
@@ -179,7 +179,7 @@ def explain(
     texts = evidence_texts(kb, item.evidence.fact_ids)
     spoken = [_spoken(answer, prediction, texts) for answer, _ in prediction.answers[:top]]
     best, confidence = prediction.answers[0]
-    shares = _fact_shares(prediction, best)
+    shares = confidence * _fact_shares(prediction, best) / max(_mass(prediction, best).sum(), 1e-9)
     carrier = np.lexsort((-prediction.facts, -shares))[:1]  # the fact that carries the answer comes first
     others = np.argsort(-prediction.facts, kind="stable")
     order = np.concatenate([carrier, others[~np.isin(others, carrier)]])[:top]
@@ -191,8 +191,10 @@ def explain(
     alternatives = tuple(
         Alternative(text, round(share, 4)) for text, (_, share) in zip(spoken, prediction.answers[:top], strict=True)
     )
-    path = _path(facts[0], spoken[0], best, example.regions) if facts else (Step("answer", spoken[0]),)
-    return spoken[0], round(confidence, 4), confidence >= UNSURE, alternatives, facts, path
+    # An answer that only the vocabulary knows rests on no fact: there is no path to it, and no support.
+    carried = bool(facts) and facts[0].answer_share > 0
+    path = _path(facts[0], spoken[0], best, example.regions) if carried else (Step("answer", spoken[0]),)
+    return spoken[0], round(confidence, 4), carried and confidence >= UNSURE, alternatives, facts, path
 
 
 def _spoken(answer: str, prediction: Prediction, texts: dict[int, str]) -> str:
@@ -205,11 +207,17 @@ def _spoken(answer: str, prediction: Prediction, texts: dict[int, str]) -> str:
     return [*spellings, *item.labels, *item.vocabulary_answers, ""][best]
 
 
+def _mass(prediction: Prediction, answer: str) -> NDArray[np.float32]:
+    """Return (A,) the probability of each alternative that spells `answer`, 0 for the others."""
+    groups = prediction.item.groups[: len(prediction.alternatives)]
+    spells = groups == prediction.item.answers.index(answer)
+    return np.where(spells, prediction.alternatives, 0).astype(np.float32)
+
+
 def _fact_shares(prediction: Prediction, answer: str) -> NDArray[np.float32]:
     """Return (N,) the probability of `answer` that rests on each fact: on its sides, or on the name it touches."""
-    item = prediction.item
-    size, group = len(item.evidence), item.answers.index(answer)
-    mass = np.where(item.groups[: len(prediction.alternatives)] == group, prediction.alternatives, 0.0)
+    item, mass = prediction.item, _mass(prediction, answer)
+    size = len(item.evidence)
     shares = mass[:size] + mass[size : 2 * size]
     for position, entity in enumerate(item.label_links):
         touching = (item.evidence.heads == entity) | (item.evidence.tails == entity)

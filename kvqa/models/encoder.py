@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -188,6 +189,4 @@ class QuestionImageEncoder(nn.Module):
 
 
 def _copy_layer(layer: nn.Module) -> nn.Module:
-    import copy
-
     return copy.deepcopy(layer).requires_grad_(True)

@@ -50,7 +50,8 @@ def check(answer: Answer, answerer: Answerer) -> None:
     assert (answer.answer, answer.confidence) == (answer.answers[0].answer, shares[0])
     spellings = [normal(alternative.answer) for alternative in answer.answers]
     assert len(set(spellings)) == len(spellings) and NO_ANSWER not in spellings
-    assert answer.supported == (answer.confidence >= UNSURE)
+    carried = answer.facts[0].answer_share > 0
+    assert answer.supported == (carried and answer.confidence >= UNSURE)
     assert answer.path[-1] == Step("answer", answer.answer)
     check_facts(answer, answerer)
     assert set(answer.timings_ms) >= STEPS
@@ -138,7 +139,7 @@ def test_a_single_fact_is_enough(answerer: Answerer, seen: Regions, fact: int) -
 def test_without_evidence_what_is_seen_or_known_may_answer(answerer: Answerer, seen: Regions, blind: bool) -> None:
     answer = only(answerer).answer(NOTHING_SEEN if blind else seen, QUESTIONS[0])
     assert answer.facts == ()
-    assert answer.path == (Step("answer", answer.answer),)
+    assert answer.path == (Step("answer", answer.answer),) and not answer.supported
     expected = {"cat", "dog"} if blind else {"cat", "dog", "whiskers", "indoor"}
     assert {alternative.answer for alternative in answer.answers} == expected
 
@@ -285,6 +286,16 @@ def test_the_vocabulary_spells_where_it_is_the_strongest() -> None:
     said = prediction()
     said.alternatives[5] = 0.9
     assert _spoken("cat", said, {4: "Cat", 6: "animal", 8: "mice"}) == "the cats"
+
+
+def test_an_answer_that_no_fact_carries_has_no_path_and_no_support(answerer: Answerer) -> None:
+    kb, given = answerer.retriever.kb, prediction()
+    evidence = evidence_of(given.item.evidence.fact_ids, given.item.evidence.scores, np.zeros(2, bool), kb.triples)
+    sure = replace(given, item=replace(given.item, evidence=evidence), answers=[("dog", 0.9)])
+    example = Example("", "Which animal barks?", "a.jpg", REGIONS)
+    spoken, confidence, supported, _, facts, path = explain(example, sure, kb, answerer.model, top=5)
+    assert (spoken, confidence, supported, path) == ("dog", 0.9, False, (Step("answer", "dog"),))
+    assert [fact.answer_share for fact in facts] == [0, 0]
 
 
 def test_no_answer_at_all_explains_nothing(answerer: Answerer) -> None:
