@@ -40,7 +40,7 @@ class Linker:
     """Exact linking by word forms and lemmas; soft matches are the business of the embeddings.
 
     The store is asked which of a question's few phrases it knows, and only these become patterns of spaCy's
-    PhraseMatcher: a matcher over all entities of a large knowledge base would take seconds and gigabytes.
+    PhraseMatcher: building a matcher over all entities would make start-up grow with the knowledge base.
     """
 
     def __init__(self, store: KnowledgeStore) -> None:
