@@ -58,14 +58,22 @@ NOT_IN_KB = {"PIL", "faiss", "onnxruntime", "sentence_transformers", "skimage", 
 
 # Libraries that take long to import; `kvqa --help` must not wait for them.
 HEAVY = {
+    "accelerate",
     "faiss",
+    "h5py",
+    "matplotlib",
+    "model2vec",
     "onnxruntime",
+    "pyarrow",
+    "pyoxigraph",
+    "ray",
     "scipy",
     "sentence_transformers",
     "skimage",
     "sklearn",
     "spacy",
     "sqlalchemy",
+    "tensorboard",
     "thinc",
     "torch",
     "transformers",
@@ -384,8 +392,6 @@ def test_no_import_of_the_command_line_leads_to_a_heavy_library(tree: Tree) -> N
 
 
 def test_importing_the_command_line_loads_no_heavy_library() -> None:
-    if not (ROOT / "kvqa" / "cli.py").exists():
-        pytest.skip("there is no kvqa/cli.py yet")
     program = f"import sys, kvqa.cli; print(*sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from kvqa.cli import answer_photo, app
+from kvqa.cli import app
+from kvqa.cli.answer import answer_photo
 from retrieval.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,5 @@
+"""`python -m kvqa.cli`."""
+
+from kvqa.cli import main
+
+main()
