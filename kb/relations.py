@@ -94,6 +94,8 @@ RELATIONS: dict[str, str] = {
     "InventedBy": "{head} was invented by {tail}",
     "NamedAfter": "{head} is named after {tail}",
     "OriginatesFrom": "{head} comes from {tail}",
+    # A plain sentence, which is head and tail of its fact (`kb.triple.text_fact`)
+    "Text": "{head}",
 }
 """Name of each relation that we know to its sentence, without a final period."""
 

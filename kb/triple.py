@@ -1,10 +1,13 @@
-"""The unit of knowledge: one fact as head, relation, tail, and where it was read."""
+"""The units of knowledge: a fact as head, relation, tail, another name of an entity, and where each was read."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from dataclasses import dataclass
+
+TEXT = "Text"
+"""Relation of a plain sentence, which stands in its triple as head and as tail."""
 
 _SPACES = re.compile(r"\s+")
 
@@ -52,3 +55,30 @@ class Triple:
     def key(self) -> tuple[str, str, str]:
         """Identity of the fact: two triples with the same key are one fact with two origins."""
         return entity_key(self.head), self.relation, entity_key(self.tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name of an entity, as a reader found it.
+
+    Attributes:
+        entity: Main name of the entity, free text; its identity is `entity_key(entity)`.
+        text: The other name.
+        source: Name of the source.
+        line: Line (from 1) or record number in the source, None when there is none.
+    """
+
+    entity: str
+    text: str
+    source: str = ""
+    line: int | None = None
+
+
+def text_fact(sentence: str, *, source: str = "", line: int | None = None) -> Triple:
+    """Return the fact that says no more than `sentence`: relation `TEXT`, the sentence as head and tail.
+
+    Raises:
+        ValueError: if the sentence is empty or holds a NUL character.
+    """
+    cleaned = clean_text(sentence)
+    return Triple(cleaned, TEXT, cleaned, source=source, line=line)

@@ -17,7 +17,7 @@ from kb.errors import KnowledgeError
 from kb.readers import Columns, Reject, read_source, source_name
 from kb.relations import verbalise
 from kb.store import KnowledgeStore
-from kb.triple import Triple, clean_text
+from kb.triple import Alias, Triple, clean_text
 from retrieval.embedding import SentenceEncoder
 from retrieval.index import FLAT, FactIndex, empty_index
 from retrieval.knowledge_base import ENTITIES, INDEX, RELATIONS, STORE, TRIPLES
@@ -171,13 +171,13 @@ def _add_source(
 
     def triples() -> Iterator[Triple]:
         step = f"reading {name}"
-        records: Iterable[Triple | Reject] = read_source(path, format=file_format, name=name, columns=columns)
+        records: Iterable[Triple | Alias | Reject] = read_source(path, format=file_format, name=name, columns=columns)
         for number, record in enumerate(records, 1):
             if number % 5000 == 0:
                 progress(step, number, 0)
             if isinstance(record, Reject):
                 report.rejects.append((name, record))
-            else:
+            elif isinstance(record, Triple):
                 yield record
 
     added = store.add(triples(), source_id)

@@ -15,11 +15,11 @@ from kb.readers import fvqa, jsonl, triples, wordnet
 from kb.readers.columns import Columns
 from kb.readers.opening import Line, first_text
 from kb.readers.reject import Reject
-from kb.triple import Triple
+from kb.triple import Alias, Triple
 
-__all__ = ["READERS", "Columns", "Reader", "Reject", "Triple", "detect_format", "read_source", "source_name"]
+__all__ = ["READERS", "Alias", "Columns", "Reader", "Reject", "Triple", "detect_format", "read_source", "source_name"]
 
-Items: TypeAlias = Iterator[Triple | Reject]
+Items: TypeAlias = Iterator[Triple | Alias | Reject]
 
 
 class Reader(Protocol):

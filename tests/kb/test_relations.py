@@ -1,6 +1,7 @@
 import pytest
 
 from kb.relations import ALIASES, RELATIONS, canonical_relation, is_known_relation, verbalise
+from kb.triple import TEXT
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,10 @@ def test_known_relations() -> None:
 
 
 def test_every_template_names_both_ends_once() -> None:
-    for template in RELATIONS.values():
-        assert template.count("{head}") == template.count("{tail}") == 1
+    for name, template in RELATIONS.items():
+        assert template.count("{head}") == 1
+        # The head of a plain sentence is the whole of it.
+        assert template.count("{tail}") == (0 if name == TEXT else 1)
         assert not template.endswith(".")
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from kb.triple import Triple, clean_text, entity_key
+from kb.relations import verbalise
+from kb.triple import TEXT, Triple, clean_text, entity_key, text_fact
 
 
 def test_clean_text_writes_as_people_do() -> None:
@@ -17,3 +18,11 @@ def test_clean_text_refuses(text: str, message: str) -> None:
 def test_spellings_share_a_key() -> None:
     assert entity_key("Traffic_Light") == entity_key("traffic  light") == "traffic light"
     assert Triple("Dog", "IsA", "Animal").key == Triple("dog", "IsA", "animal", source="x", line=3).key
+
+
+def test_a_plain_sentence_is_a_fact_of_its_own() -> None:
+    fact = text_fact(" Cats  sleep a lot. ", source="notes", line=3)
+    assert fact == Triple("Cats sleep a lot.", TEXT, "Cats sleep a lot.", source="notes", line=3)
+    assert verbalise(fact.head, fact.relation, fact.tail) == "Cats sleep a lot."
+    with pytest.raises(ValueError, match="the text is empty"):
+        text_fact(" ")
