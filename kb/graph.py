@@ -1,18 +1,19 @@
 """The facts as a graph: entities are nodes, facts are edges that can be walked both ways.
 
-Everything is numpy on a compressed adjacency (one array of fact ids, grouped by entity), so that a hop over a graph
-of half a million facts takes milliseconds. No method changes the graph.
+Everything is numpy on the compressed rows of `kb.adjacency`, so that a question about a few entities touches only
+their rows, however large the graph is. No method changes the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kb.errors import KnowledgeError
+from kb.adjacency import Adjacency, build_adjacency, check_facts, check_ids, gather_rows, open_adjacency
 
 if TYPE_CHECKING:
     import networkx as nx  # type: ignore[import-untyped, unused-ignore]
@@ -25,14 +26,20 @@ class FactGraph:
     """Neighbourhoods and paths over facts.
 
     Attributes:
-        heads: Head entity of each fact, (num_facts,) int64.
-        relations: Relation of each fact, (num_facts,) int64.
-        tails: Tail entity of each fact, (num_facts,) int64.
+        heads: Head entity of each fact, (num_facts,) int64, or of the type of the opened file.
+        relations: Relation of each fact, (num_facts,), of the same type.
+        tails: Tail entity of each fact, (num_facts,), of the same type.
         num_entities: Number of entities; ids go from 0 to `num_entities - 1`.
     """
 
+    heads: NDArray[Any]
+    relations: NDArray[Any]
+    tails: NDArray[Any]
+    num_entities: int
+    _adjacency: Adjacency
+
     def __init__(self, heads: ArrayLike, relations: ArrayLike, tails: ArrayLike, num_entities: int) -> None:
-        """Build the adjacency.
+        """Build the graph in memory; see `open` for one that was written.
 
         Args:
             heads: Entity ids, (num_facts,).
@@ -43,13 +50,29 @@ class FactGraph:
         Raises:
             KnowledgeError: if the arrays differ in length, or an entity id is out of range.
         """
+        check_facts(heads, relations, tails, num_entities)
         self.heads, self.relations, self.tails = (_ids(array) for array in (heads, relations, tails))
         self.num_entities = num_entities
-        lengths = tuple(len(array) for array in (self.heads, self.relations, self.tails))
-        if len(set(lengths)) != 1:
-            raise KnowledgeError(f"heads, relations and tails have {lengths} entries; give one of each per fact")
-        self._check_entities(np.concatenate([self.heads, self.tails]))
-        self._starts, self._incident = _adjacency(self.heads, self.tails, num_entities)
+        self._adjacency = build_adjacency(self.heads, self.tails, num_entities)
+
+    @classmethod
+    def open(cls, folder: Path, triples: NDArray[Any], num_entities: int) -> Self:
+        """Map the adjacency that `kb.adjacency.write_adjacency` wrote; nothing is read or copied in full.
+
+        Args:
+            folder: Where its files lie.
+            triples: Head, relation and tail of each fact, (num_facts, 3), of the same facts; may be memory-mapped.
+            num_entities: Number of entities.
+
+        Raises:
+            KnowledgeError: if a file is missing or damaged, or the adjacency is that of another graph.
+        """
+        graph = cls.__new__(cls)
+        columns = np.asarray(triples)
+        graph.heads, graph.relations, graph.tails = (columns[:, number] for number in range(3))
+        graph.num_entities = num_entities
+        graph._adjacency = open_adjacency(folder, len(columns), num_entities)
+        return graph
 
     @property
     def num_facts(self) -> int:
@@ -65,8 +88,11 @@ class FactGraph:
         Raises:
             KnowledgeError: if an entity id is out of range.
         """
-        degrees = np.diff(self._starts)
-        return degrees if entity_ids is None else degrees[self._check_entities(_ids(entity_ids))]
+        starts = self._adjacency.fact_starts
+        if entity_ids is None:
+            return np.diff(starts)
+        chosen = self._check_entities(_ids(entity_ids))
+        return starts[chosen + 1] - starts[chosen]
 
     def facts_of(self, entity_ids: ArrayLike) -> Ids:
         """Return the ids of all facts with one of the entities as head or tail: distinct, ascending.
@@ -75,6 +101,62 @@ class FactGraph:
             KnowledgeError: if an entity id is out of range.
         """
         return np.unique(self._links(self._check_entities(_ids(entity_ids)))[1])
+
+    def neighbours(self, entity_ids: ArrayLike) -> Ids:
+        """Return the entities that share a fact with one of the given, these left out: distinct, ascending.
+
+        Raises:
+            KnowledgeError: if an entity id is out of range.
+        """
+        given = np.unique(self._check_entities(_ids(entity_ids)))
+        return np.setdiff1d(np.unique(self._neighbour_rows(given)), given, assume_unique=True)
+
+    def common_neighbours(self, first: ArrayLike, second: ArrayLike) -> Ids:
+        """Return the entities that neighbour both one of `first` and one of `second`: distinct, ascending.
+
+        Args:
+            first, second: Ids of one or more entities; none of these is in the result.
+
+        Raises:
+            KnowledgeError: if an entity id is out of range.
+        """
+        here, there = (np.unique(self._check_entities(_ids(ids))) for ids in (first, second))
+        common = np.intersect1d(self._neighbour_rows(here), self._neighbour_rows(there))
+        return np.setdiff1d(common, np.union1d(here, there), assume_unique=True)
+
+    def bridge_nodes(self, seeds: ArrayLike, budget: int = 200) -> Ids:
+        """Return the seeds and the entities that bridge two of them, at most `budget` in all: distinct, ascending.
+
+        A bridge neighbours at least two different seeds, so these are the nodes of the 2-hop paths between seeds, as
+        in QA-GNN (Yasunaga et al., NAACL 2021). Where there are too many, those with most seeds as neighbours stay,
+        of equals the smaller id; seeds come before bridges, those given first before others.
+
+        Raises:
+            KnowledgeError: if a seed is out of range.
+        """
+        given = self._check_entities(_ids(seeds))
+        distinct, first = np.unique(given, return_index=True)
+        if len(distinct) >= budget:
+            return np.sort(given[np.sort(first)[: max(budget, 0)]])
+        entities, linked = _count(self._neighbour_rows(distinct))
+        bridging = linked >= 2
+        bridging[np.searchsorted(entities, distinct[np.isin(distinct, entities)])] = False
+        entities, linked = entities[bridging], linked[bridging]
+        most_linked_first = np.argsort(-linked, kind="stable")
+        return np.sort(np.concatenate([distinct, entities[most_linked_first[: budget - len(distinct)]]]))
+
+    def facts_between(self, entity_ids: ArrayLike) -> Ids:
+        """Return the ids of the facts with both ends among the entities: distinct, ascending.
+
+        Raises:
+            KnowledgeError: if an entity id is out of range.
+        """
+        inside = np.zeros(self.num_entities, dtype=np.bool_)
+        chosen = np.unique(self._check_entities(_ids(entity_ids)))
+        inside[chosen] = True
+        near, facts = self._links(chosen)
+        # Each fact is met at both ends; the one at its head is kept.
+        return np.sort(facts[(self.heads[facts] == near) & inside[self.tails[facts]]])
 
     def k_hop(self, seeds: ArrayLike, hops: int, max_entities: int | None = None) -> Ids:
         """Return all entities at most `hops` facts away from a seed, the seeds included: distinct, ascending.
@@ -92,13 +174,15 @@ class FactGraph:
         reached = np.zeros(self.num_entities, dtype=np.bool_)
         reached[frontier] = True
         room = self.num_entities if max_entities is None else max_entities
+        found = [frontier]
         for _ in range(hops):
             frontier = self._next_entities(frontier, reached, room)
             if not len(frontier):
                 break
             reached[frontier] = True
             room -= len(frontier)
-        return np.flatnonzero(reached)
+            found.append(frontier)
+        return np.sort(np.concatenate(found))
 
     def subgraph(self, seeds: ArrayLike, budget: int, *, hops: int = 2) -> Ids:
         """Return the ids of at most `budget` facts around the seeds: distinct, ascending.
@@ -121,7 +205,7 @@ class FactGraph:
         for _ in range(hops):
             new = np.setdiff1d(self.facts_of(frontier), taken, assume_unique=True)
             taken = np.concatenate([taken, self._nearest_first(new, reached)])[: max(budget, 0)]
-            ends = np.unique(np.concatenate([self.heads[new], self.tails[new]]))
+            ends = np.unique(_ids([self.heads[new], self.tails[new]]))
             frontier = ends[~reached[ends]]
             if len(taken) >= budget or not len(frontier):
                 break
@@ -143,7 +227,7 @@ class FactGraph:
             KnowledgeError: if an entity id is out of range.
         """
         self._check_entities(_ids([source, target]))
-        came_by = np.full(self.num_entities, -1, dtype=np.int64)  # fact by which an entity was first reached
+        came_by = np.empty(self.num_entities, dtype=np.int64)  # fact by which an entity was first reached
         reached = np.zeros(self.num_entities, dtype=np.bool_)
         frontier = _ids([source])
         reached[frontier] = True
@@ -155,15 +239,16 @@ class FactGraph:
 
     def to_networkx(
         self,
-        fact_ids: Iterable[int],
+        fact_ids: Iterable[int] | None = None,
         *,
         entity_texts: Sequence[str] | None = None,
         relation_names: Sequence[str] | None = None,
     ) -> nx.MultiDiGraph:
         """Return the facts as a `networkx.MultiDiGraph`, for drawing and for what this class does not do.
 
-        Nodes are entity ids, edge keys are fact ids. With the texts given, nodes have `text` and edges `relation`
-        (else the relation's id).
+        None means all facts, which is for small graphs: networkx takes about a kilobyte for each. Nodes are entity
+        ids, edge keys are fact ids. With the texts given, nodes have `text` and edges `relation` (else the
+        relation's id).
 
         Raises:
             KnowledgeError: if a fact id is out of range.
@@ -171,7 +256,8 @@ class FactGraph:
         import networkx
 
         graph = networkx.MultiDiGraph()
-        for fact_id in _check(_ids(list(fact_ids)), self.num_facts, "fact").tolist():
+        chosen = range(self.num_facts) if fact_ids is None else list(fact_ids)
+        for fact_id in check_ids(_ids(chosen), self.num_facts, "fact").tolist():
             head, relation, tail = int(self.heads[fact_id]), int(self.relations[fact_id]), int(self.tails[fact_id])
             if entity_texts is not None:
                 graph.add_node(head, text=entity_texts[head])
@@ -181,16 +267,20 @@ class FactGraph:
         return graph
 
     def _check_entities(self, entity_ids: Ids) -> Ids:
-        return _check(entity_ids, self.num_entities, "entity")
+        return check_ids(entity_ids, self.num_entities, "entity")
 
     def _links(self, entity_ids: Ids) -> tuple[Ids, Ids]:
         """Return near ends and facts of all links of the entities, two arrays of (num_links,)."""
-        starts, lengths = self._starts[entity_ids], np.diff(self._starts)[entity_ids]
-        offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return np.repeat(entity_ids, lengths), self._incident[np.repeat(starts, lengths) + offsets]
+        facts, lengths = gather_rows(self._adjacency.fact_starts, self._adjacency.facts, entity_ids)
+        return np.repeat(entity_ids, lengths), _ids(facts)
+
+    def _neighbour_rows(self, entity_ids: Ids) -> Ids:
+        """Return the neighbours of the entities, one row after the other."""
+        return _ids(gather_rows(self._adjacency.neighbour_starts, self._adjacency.neighbours, entity_ids)[0])
 
     def _far_ends(self, near: Ids, facts: Ids) -> Ids:
-        return np.where(self.heads[facts] == near, self.tails[facts], self.heads[facts])
+        heads = self.heads[facts]
+        return _ids(np.where(heads == near, self.tails[facts], heads))
 
     def _next_entities(self, frontier: Ids, reached: NDArray[np.bool_], room: int) -> Ids:
         far = self._far_ends(*self._links(frontier))
@@ -199,10 +289,10 @@ class FactGraph:
         return entities[most_linked_first[: max(room, 0)]]
 
     def _nearest_first(self, facts: Ids, reached: NDArray[np.bool_]) -> Ids:
-        heads, tails, degrees = self.heads[facts], self.tails[facts], self.degree()
+        heads, tails = self.heads[facts], self.tails[facts]
         leads_away = ~(reached[heads] & reached[tails])
         far_degree = np.maximum(
-            np.where(reached[heads], 0, degrees[heads]), np.where(reached[tails], 0, degrees[tails])
+            np.where(reached[heads], 0, self.degree(heads)), np.where(reached[tails], 0, self.degree(tails))
         )
         return facts[np.lexsort((facts, far_degree, leads_away))]
 
@@ -231,20 +321,7 @@ def _ids(values: ArrayLike) -> Ids:
     return np.asarray(values, dtype=np.int64).reshape(-1)
 
 
-def _check(ids: Ids, count: int, noun: str) -> Ids:
-    wrong = ids[(ids < 0) | (ids >= count)]
-    if len(wrong):
-        raise KnowledgeError(f"there is no {noun} {wrong[0]}; ids go from 0 to {count - 1}")
-    return ids
-
-
-def _adjacency(heads: Ids, tails: Ids, num_entities: int) -> tuple[Ids, Ids]:
-    """Return the start of each entity's facts, (num_entities + 1,), and the facts grouped by entity."""
-    facts = np.arange(len(heads), dtype=np.int64)
-    not_loop = heads != tails
-    entities = np.concatenate([heads, tails[not_loop]])
-    incident = np.concatenate([facts, facts[not_loop]])
-    order = np.lexsort((incident, entities))
-    starts = np.zeros(num_entities + 1, dtype=np.int64)
-    np.cumsum(np.bincount(entities, minlength=num_entities), out=starts[1:])
-    return starts, incident[order]
+def _count(ids: Ids) -> tuple[Ids, Ids]:
+    """Return the distinct ids, ascending, and how often each occurs."""
+    entities, counts = np.unique(ids, return_counts=True)
+    return entities, counts

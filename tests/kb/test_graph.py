@@ -5,9 +5,12 @@
                       3 (cat -> 3 milk)      4 mouse -5- 2 cat,  loop 6: 4 mouse - 4 mouse,  7: 0 dog -> 1 animal
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from kb.adjacency import write_adjacency
 from kb.errors import KnowledgeError
 from kb.graph import FactGraph
 
@@ -68,12 +71,65 @@ def test_shortest_path(graph: FactGraph) -> None:
     assert graph.shortest_path(7, 0, 9) is None
 
 
+def test_an_opened_graph_is_the_same(graph: FactGraph, tmp_path: Path) -> None:
+    write_adjacency(tmp_path, HEADS, RELATIONS, TAILS, 8)
+    triples = np.array([HEADS, RELATIONS, TAILS], dtype=np.int32).T
+    np.save(tmp_path / "triples.npy", triples)
+    mapped = FactGraph.open(tmp_path, np.load(tmp_path / "triples.npy", mmap_mode="r"), 8)
+    assert mapped.num_facts == graph.num_facts
+    for entity in range(8):
+        assert mapped.facts_of([entity]).tolist() == graph.facts_of([entity]).tolist()
+        assert mapped.subgraph([entity], 3).tolist() == graph.subgraph([entity], 3).tolist()
+        assert mapped.shortest_path(entity, 3, 9) == graph.shortest_path(entity, 3, 9)
+        assert mapped.k_hop([entity], 2, 2).dtype == mapped.facts_of([entity]).dtype == np.int64
+    assert mapped.degree().tolist() == graph.degree().tolist()
+    with pytest.raises(KnowledgeError, match="another graph"):
+        FactGraph.open(tmp_path, triples[:3], 8)
+
+
+def test_neighbours(graph: FactGraph) -> None:
+    assert graph.neighbours([0]).tolist() == [1, 2]  # animal once, though by two facts
+    assert graph.neighbours([4]).tolist() == [2]  # not itself by its loop
+    assert graph.neighbours([0, 2]).tolist() == [1, 3, 4]
+    assert graph.neighbours([7]).tolist() == graph.neighbours([]).tolist() == []
+
+
+def test_common_neighbours(graph: FactGraph) -> None:
+    assert graph.common_neighbours(0, 2).tolist() == [1]
+    assert graph.common_neighbours([0, 5], [3, 4]).tolist() == [2]
+    assert graph.common_neighbours(0, 5).tolist() == []
+    assert graph.common_neighbours(0, 0).tolist() == [1, 2]
+
+
+def test_bridge_nodes(graph: FactGraph) -> None:
+    assert graph.bridge_nodes([0, 3]).tolist() == [0, 2, 3]  # dog - cat - milk
+    assert graph.bridge_nodes([0, 2]).tolist() == [0, 1, 2]
+    assert graph.bridge_nodes([0, 4, 1, 0]).tolist() == [0, 1, 2, 4]
+    assert graph.bridge_nodes([0]).tolist() == [0]
+    assert graph.bridge_nodes([]).tolist() == []
+
+
+def test_bridge_nodes_cuts_those_with_fewest_seeds() -> None:
+    star = FactGraph([0, 1, 0, 1, 2, 0, 1], [0] * 7, [3, 3, 4, 4, 4, 5, 5], 6)  # 4 has three seeds, 3 and 5 two
+    assert star.bridge_nodes([0, 1, 2], 6).tolist() == [0, 1, 2, 3, 4, 5]
+    assert star.bridge_nodes([0, 1, 2], 5).tolist() == [0, 1, 2, 3, 4]
+    assert star.bridge_nodes([0, 1, 2], 4).tolist() == [0, 1, 2, 4]
+    assert star.bridge_nodes([2, 1, 0, 2], 2).tolist() == [1, 2], "the seeds given first stay"
+    assert star.bridge_nodes([2, 1], 0).tolist() == []
+
+
+def test_facts_between(graph: FactGraph) -> None:
+    assert graph.facts_between([0, 1, 2]).tolist() == [0, 1, 2, 7]
+    assert graph.facts_between([4]).tolist() == [6]
+    assert graph.facts_between([5, 7]).tolist() == []
+
+
 def test_agrees_with_networkx(graph: FactGraph) -> None:
     networkx = pytest.importorskip("networkx")
     rng = np.random.default_rng(0)
     heads, tails = rng.integers(0, 60, size=(2, 80))
     random_graph = FactGraph(heads, np.zeros(80), tails, 60)
-    undirected = random_graph.to_networkx(range(80)).to_undirected()
+    undirected = random_graph.to_networkx().to_undirected()
     for source in sorted(undirected):
         lengths = networkx.single_source_shortest_path_length(undirected, source)
         assert random_graph.k_hop([source], 2).tolist() == sorted(n for n, length in lengths.items() if length <= 2)
