@@ -25,6 +25,7 @@ NEIGHBOUR_STARTS = "neighbour_starts.npy"
 NEIGHBOURS = "neighbours.npy"
 
 _DIGIT = 16  # bits that numpy sorts by counting
+_FEW_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,11 +139,13 @@ def check_ids(ids: Integers, count: int, noun: str) -> Integers:
 
 def gather_rows(starts: NDArray[np.int64], values: Integers, rows: NDArray[np.int64]) -> tuple[Integers, Integers]:
     """Return the values of the `rows` one after the other, (n,), and how many each row has, (len(rows),)."""
-    first = starts[rows]
-    lengths = starts[rows + 1] - first
+    first, last = starts[rows], starts[rows + 1]
+    lengths = last - first
+    if len(rows) <= _FEW_ROWS:  # copying whole rows is faster than computing where each value lies
+        slices = [values[start:stop] for start, stop in zip(first.tolist(), last.tolist(), strict=True)]
+        return np.concatenate(slices) if slices else values[:0], lengths
     ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return values[np.arange(total) + np.repeat(first - ends + lengths, lengths)], lengths
+    return values[np.arange(ends[-1]) + np.repeat(first - ends + lengths, lengths)], lengths
 
 
 def _width(count: int) -> type[np.int32] | type[np.int64]:
