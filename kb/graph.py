@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kb.adjacency import Adjacency, build_adjacency, check_facts, check_ids, gather_rows, open_adjacency
+from kb.paths import find_paths
 
 if TYPE_CHECKING:
     import networkx as nx  # type: ignore[import-untyped, unused-ignore]
@@ -229,16 +230,26 @@ class FactGraph:
         Raises:
             KnowledgeError: if an entity id is out of range.
         """
+        found = self.paths(source, target, max_hops, 1)
+        return found[0] if found else None
+
+    def paths(self, source: int, target: int, max_hops: int, limit: int = 10) -> list[list[int]]:
+        """Return several paths, the shortest first, of equals the smallest ids; see `kb.paths.find_paths`.
+
+        Args:
+            source: Entity id.
+            target: Entity id.
+            max_hops: Greatest number of facts of a path.
+            limit: Greatest number of paths.
+
+        Returns:
+            Fact ids in walking order, a list for each path; one empty path if both are the same entity.
+
+        Raises:
+            KnowledgeError: if an entity id is out of range.
+        """
         self._check_entities(_ids([source, target]))
-        came_by = np.empty(self.num_entities, dtype=np.int64)  # fact by which an entity was first reached
-        reached = np.zeros(self.num_entities, dtype=np.bool_)
-        frontier = _ids([source])
-        reached[frontier] = True
-        for _ in range(max_hops):
-            if reached[target] or not len(frontier):
-                break
-            frontier = self._step(frontier, reached, came_by)
-        return self._walk_back(source, target, came_by) if reached[target] else None
+        return find_paths(self._adjacency, self.heads, self.tails, source, target, max_hops=max_hops, limit=limit)
 
     def to_networkx(
         self,
@@ -298,26 +309,6 @@ class FactGraph:
             np.where(reached[heads], 0, self.degree(heads)), np.where(reached[tails], 0, self.degree(tails))
         )
         return facts[np.lexsort((facts, far_degree, leads_away))]
-
-    def _step(self, frontier: Ids, reached: NDArray[np.bool_], came_by: Ids) -> Ids:
-        near, facts = self._links(frontier)
-        by_fact = np.argsort(facts, kind="stable")
-        near, facts = near[by_fact], facts[by_fact]
-        far = self._far_ends(near, facts)
-        entities, first = np.unique(far, return_index=True)
-        new = ~reached[entities]
-        came_by[entities[new]] = facts[first[new]]
-        reached[entities[new]] = True
-        return entities[new]
-
-    def _walk_back(self, source: int, target: int, came_by: Ids) -> list[int]:
-        path: list[int] = []
-        here = target
-        while here != source:
-            fact = int(came_by[here])
-            path.append(fact)
-            here = int(self.tails[fact] if self.heads[fact] == here else self.heads[fact])
-        return path[::-1]
 
 
 def _ids(values: ArrayLike) -> Ids:
