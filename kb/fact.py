@@ -20,6 +20,11 @@ class Source:
         path: Where the file lay when it was read.
         sha256: Hexadecimal digest of the file.
         licence: Licence of the file, None if it was not stated.
+        records: Records that were taken from the file so far: facts, other names, and what was refused.
+        read: Facts among them, repetitions included.
+        new: Facts that no source before stated.
+        refused: Records that were no facts.
+        complete: Whether the file was read to its end.
     """
 
     id: int
@@ -27,6 +32,11 @@ class Source:
     path: str
     sha256: str
     licence: str | None
+    records: int = 0
+    read: int = 0
+    new: int = 0
+    refused: int = 0
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +98,9 @@ class FactArrays:
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
-    """What became of the triples of one call of `KnowledgeStore.add`: `read` = `new` + `duplicate`."""
+    """What became of the records of one call of `KnowledgeStore.add`: facts `read` = `new` + `duplicate`."""
 
     read: int
     new: int
     duplicate: int
+    refused: int = 0

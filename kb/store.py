@@ -1,4 +1,4 @@
-"""The knowledge store: all facts in one SQLite file, each once, with the sources in which it was read.
+"""The knowledge store: all facts in one database, each once, with the sources in which it was read.
 
 Ids of facts, entities, relations and sources are dense, from 0, in the order in which they were first added, so that
 row i of an array, an index or a matrix belongs to fact i.
@@ -6,9 +6,8 @@ row i of an array, an index or a matrix belongs to fact i.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -16,79 +15,96 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Column, Engine, Row, Select, Table, func, insert, select
+from sqlalchemy import Column, Engine, Table, func, select
+from sqlalchemy.exc import DatabaseError
 
-from kb import database, schema
+from kb import database, fingerprint, reading, schema
+from kb.bulk import blocks, id_range
+from kb.database import Place
 from kb.errors import KnowledgeError
 from kb.fact import AddReport, Fact, FactArrays, Origin, Source
-from kb.loading import Loader
+from kb.readers.reject import Reject
 from kb.relations import verbalise
-from kb.triple import Triple, clean_text
+from kb.triple import Alias, Triple
+from kb.writing import StoreWriter
 
 __all__ = ["AddReport", "Fact", "FactArrays", "KnowledgeStore", "Origin", "Source"]
 
 T = TypeVar("T")
 
-_BATCH = 20_000  # triples a transaction
 _MAX_PARAMETERS = 10_000  # of one query; SQLite allows 32,766
 
 
 class KnowledgeStore:
     """Facts on disk. Make one with `create` and fill it, or `open` one that is whole.
 
-    A new store is written beside its path and renamed into place by `close`; leaving the `with` block by an error
-    discards it, so that a path never holds half a store.
+    A location is a path, an SQLite URL (`sqlite:///facts.db`) or a schema of a PostgreSQL database
+    (`postgresql://user@host/database?schema=kb`).
+
+    A new store is written beside its place and renamed into it by `close`; leaving the `with` block by an error
+    discards it, so that a place never holds half a store. One that is opened by `resume` keeps what it has.
     """
 
-    def __init__(self, engine: Engine, path: Path, *, writable: bool) -> None:
-        """Use `create` or `open` instead."""
+    def __init__(self, engine: Engine, place: Place, *, writable: bool, target: Place | None = None) -> None:
+        """Use `create`, `resume` or `open` instead."""
         self._engine = engine
-        self._path = path
-        self._loader = Loader() if writable else None
+        self._place = place
+        self._target = target
         self._closed = False
+        self._writer = StoreWriter(engine) if writable else None
+        self._meta = {} if writable else database.read_meta(engine)
 
     @classmethod
     def create(cls, location: str | Path) -> Self:
         """Begin a new, empty store, which takes the place of an older one at `close`.
 
-        Args:
-            location: A path or an SQLite URL (`sqlite:///facts.db`).
-
         Raises:
             KnowledgeError: if `location` is something else, holds another kind of file, or cannot be written.
         """
-        path = database.file_of(location)
-        store = cls(database.create(path), path, writable=True)
-        store._write_meta("schema_version", schema.SCHEMA_VERSION)
-        return store
+        target = database.place_of(location)
+        if target.exists() and not target.is_store():
+            raise KnowledgeError(f"{target} exists and is no knowledge store; it is left alone, give another path")
+        return cls(database.create(target.partial()), target.partial(), writable=True, target=target)
+
+    @classmethod
+    def resume(cls, location: str | Path) -> Self:
+        """Open a store for adding, in its own place; make it if there is none.
+
+        What `add` has committed stays, whatever comes after; `finish` makes the store whole, so that it can be opened.
+
+        Raises:
+            KnowledgeError: if `location` is something else, or cannot be written.
+        """
+        place = database.place_of(location)
+        return cls(database.open_to_write(place), place, writable=True)
 
     @classmethod
     def open(cls, location: str | Path) -> Self:
         """Open a store for reading.
 
         Raises:
-            KnowledgeError: if there is none, the file is something else, or has another schema version.
+            KnowledgeError: if there is none, it is not whole, it is something else, or has another schema version.
         """
-        path = database.file_of(location)
-        return cls(database.open_read_only(path), path, writable=False)
+        place = database.place_of(location)
+        return cls(database.open_read_only(place), place, writable=False)
 
     def close(self) -> None:
-        """Release the file; a new store is put into its place. Closing twice does nothing."""
+        """Release the database; a new store is put into its place. Closing twice does nothing."""
         if self._closed:
             return
-        if self._loader is not None:
-            self._write_meta("content_hash", self.content_hash())
+        if self._target is not None:
+            self.finish()
         self._release()
-        if self._loader is not None:
-            database.put_in_place(self._path)
+        if self._target is not None:
+            self._place.move_to(self._target)  # type: ignore[arg-type]
 
     def discard(self) -> None:
-        """Release the file and delete a new store that was not put into place; an older one stays as it was."""
+        """Release the database and delete a new store that was not put into place; an older one stays as it was."""
         if self._closed:
             return
         self._release()
-        if self._loader is not None:
-            database.remove(database.partial_file(self._path))
+        if self._target is not None:
+            self._place.remove()
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -111,93 +127,112 @@ class KnowledgeStore:
         Raises:
             KnowledgeError: if the store is open for reading, or the name is empty or taken.
         """
-        self._writer()
-        try:
-            cleaned = clean_text(name)
-        except ValueError as error:
-            raise KnowledgeError(f"bad name {name!r} of a source: {error}; give it another name") from error
-        known = self.sources()
-        if any(cleaned == source.name for source in known):
-            raise KnowledgeError(f"there is a source {cleaned!r} already; give each file a name of its own")
-        row = {"id": len(known), "name": cleaned, "path": str(path), "sha256": sha256, "licence": licence}
-        with self._engine.begin() as connection:
-            connection.execute(insert(schema.source), row)
-        return len(known)
+        return self._writing().add_source(name, path, sha256, licence)
 
-    def add(self, triples: Iterable[Triple], source_id: int) -> AddReport:
-        """Add the facts of one source. A fact that is there already gets one more origin.
+    def add(self, records: Iterable[Triple | Alias | Reject], source_id: int) -> AddReport:
+        """Add the records of one source. A fact that is there already gets one more origin.
 
-        Triples are written in batches of 20,000, one transaction each. Of several lines of a source with the same
-        fact the first is kept as its origin. `triple.source` is not looked at: the source is `source_id`.
+        Records are written in batches, one transaction each, which also counts them in `Source.records`. Of several
+        lines of a source with the same fact the first is kept as its origin. `source` of a record is not looked at:
+        the source is `source_id`. Other names of an entity count once a fact names it.
 
         Raises:
             KnowledgeError: if the store is open for reading, or there is no such source.
-            ValueError: if the head or tail of a triple is empty or holds a NUL character.
+            ValueError: if a text is empty or holds a NUL character.
         """
-        loader = self._writer()
-        if not 0 <= source_id < self._count(schema.source):
-            raise KnowledgeError(f"there is no source {source_id}; call add_source first")
-        before, read = loader.num_facts, 0
-        stream = iter(triples)
-        while batch := list(islice(stream, _BATCH)):
-            rows = loader.rows(batch, source_id)
-            with self._engine.begin() as connection:
-                for table, new in rows.by_table():
-                    if new:
-                        connection.execute(insert(table), new)
-            read += len(batch)
-        new_facts = loader.num_facts - before
-        return AddReport(read=read, new=new_facts, duplicate=read - new_facts)
+        return self._writing().add(records, source_id)
+
+    def set_read(self, source_id: int, read: int) -> None:
+        """Say how many facts a source states, where `add` got them without their repetitions (see `records_of`)."""
+        self._writing().set_read(source_id, read)
+
+    def finish(self) -> None:
+        """Make a store whole that is open for writing: indexes, counts, content hash. Adding more is possible still.
+
+        Raises:
+            KnowledgeError: if the store is open for reading.
+        """
+        self._writing().finish()
 
     # Reading all
 
     @property
     def num_facts(self) -> int:
         """Number of distinct facts."""
-        return self._count(schema.fact)
+        return self._writer.num_facts if self._writer is not None else self._counted("facts", schema.fact)
 
     @property
     def num_entities(self) -> int:
         """Number of distinct heads and tails."""
-        return self._count(schema.entity)
+        return self._counted("entities", schema.entity)
 
     @property
     def num_relations(self) -> int:
         """Number of distinct relation names."""
-        return self._count(schema.relation)
+        return self._counted("relations", schema.relation)
 
     def arrays(self) -> FactArrays:
         """Return all facts as three arrays of (num_facts,) int32."""
         columns = schema.fact.c
-        table = self._matrix(select(columns.head_id, columns.relation_id, columns.tail_id).order_by(columns.id), 3)
+        table = self._matrix(schema.fact, [columns.head_id, columns.relation_id, columns.tail_id])
         heads, relations, tails = (np.ascontiguousarray(table[:, number]) for number in range(3))
         return FactArrays(heads, relations, tails)
 
-    def entity_texts(self) -> list[str]:
-        """Return the display text of each entity; entry i belongs to entity i."""
-        return self._column(schema.entity.c.text, schema.entity.c.id)
+    def entity_texts(self, entity_ids: Iterable[int] | None = None) -> list[str]:
+        """Return the display texts of the entities as given; None is all, entry i belonging to entity i.
+
+        Raises:
+            KnowledgeError: if there is no entity with one of the ids.
+        """
+        if entity_ids is None:
+            return self._column(schema.entity, schema.entity.c.text)
+        ids = [int(entity_id) for entity_id in entity_ids]
+        columns = schema.entity.c
+        found = self._lookup(sorted(set(ids)), columns.id, columns.text)
+        missing = next((number for number in ids if number not in found), None)
+        if missing is not None:
+            raise KnowledgeError(f"there is no entity {missing}; ids go from 0 to {self.num_entities - 1}")
+        return [found[number] for number in ids]
 
     def entity_keys(self) -> list[str]:
         """Return `kb.triple.entity_key` of each entity; entry i belongs to entity i."""
-        return self._column(schema.entity.c.key, schema.entity.c.id)
+        return self._column(schema.entity, schema.entity.c.key)
 
     def relation_names(self) -> list[str]:
         """Return the name of each relation; entry i belongs to relation i."""
-        return self._column(schema.relation.c.name, schema.relation.c.id)
+        return self._column(schema.relation, schema.relation.c.name)
 
     def fact_texts(self, start: int = 0, stop: int | None = None) -> list[str]:
         """Return the sentences of the facts with ids from `start` to `stop` (excluded; None: to the end)."""
-        query = _named_facts().where(schema.fact.c.id >= start)
-        if stop is not None:
-            query = query.where(schema.fact.c.id < stop)
+        end = self.num_facts if stop is None else stop
         with self._engine.connect() as connection:
-            return [verbalise(row.head, row.relation, row.tail) for row in connection.execute(query)]
+            rows = id_range(connection, reading.named_facts(), schema.fact.c.id, start, end)
+        return [verbalise(head, relation, tail) for _, head, relation, tail, *_ in rows]
+
+    def entity_texts_between(self, start: int, stop: int) -> list[str]:
+        """Return the display texts of the entities with ids from `start` to `stop` (excluded)."""
+        with self._engine.connect() as connection:
+            return [
+                text for (text,) in id_range(connection, select(schema.entity.c.text), schema.entity.c.id, start, stop)
+            ]
 
     def sources(self) -> list[Source]:
         """Return the sources; entry i has id i."""
+        return reading.sources(self._engine)
+
+    def records_of(self, source: Source) -> Iterator[Triple | Alias | Reject]:
+        """Give what was read from a source, each fact once: a store made of these equals one made of the file."""
+        return reading.records_of(self._engine, source)
+
+    def rejects(self) -> Iterator[tuple[str, Reject]]:
+        """Give the name of the source and the reject for each record that was refused."""
+        names = [source.name for source in self.sources()]
+        columns = schema.reject.c
         with self._engine.connect() as connection:
-            rows = connection.execute(select(schema.source).order_by(schema.source.c.id))
-            return [Source(*row) for row in rows]
+            for rows in blocks(
+                connection, schema.reject, [columns.source_id, columns.line, columns.reason, columns.text]
+            ):
+                yield from ((names[source_id], Reject(*rest)) for source_id, *rest in rows)
 
     def origin_mask(self) -> NDArray[np.bool_]:
         """Say which fact was read in which source: (num_facts, num_sources) bool, each row with at least one True.
@@ -205,26 +240,35 @@ class KnowledgeStore:
         Facts that only source s states are `mask[:, s] & (mask.sum(axis=1) == 1)`.
         """
         mask = np.zeros((self.num_facts, self._count(schema.source)), dtype=np.bool_)
-        pairs = self._matrix(select(schema.origin.c.fact_id, schema.origin.c.source_id), 2)
+        pairs = self._matrix(schema.origin, [schema.origin.c.fact_id, schema.origin.c.source_id])
         mask[pairs[:, 0], pairs[:, 1]] = True
         return mask
 
     def content_hash(self) -> str:
         """Return the SHA-256, in hexadecimal, of all facts in their order with the names of their sources.
 
-        Two stores with the same hash have the same fact ids. Paths, lines, surfaces and times do not count.
+        Two stores with the same hash have the same ids of facts and entities. Paths, lines, surfaces and times do not
+        count. For a store that is open for writing the hash is worked out as far as it is not known yet.
         """
-        if self._loader is None and (kept := self._read_meta("content_hash")) is not None:
-            return kept
-        keys, names, arrays = self.entity_keys(), self.relation_names(), self.arrays()
-        source_names = np.array([source.name for source in self.sources()], dtype=object)
-        digest = hashlib.sha256()
-        columns = (arrays.heads.tolist(), arrays.relations.tolist(), arrays.tails.tolist(), self.origin_mask())
-        for head, relation, tail, origins in zip(*columns, strict=True):
-            # Names hold no tab and no line end, see clean_text, so the text is unique to its facts.
-            line = "\t".join((keys[head], names[relation], keys[tail], *source_names[origins]))
-            digest.update(line.encode("utf-8") + b"\n")
-        return digest.hexdigest()
+        if self._writer is None:
+            return self._meta["content_hash"]
+        with self._engine.begin() as connection:
+            return fingerprint.update_blocks(connection)
+
+    def verify(self) -> None:
+        """Read everything that counts for the content hash and compare it with what was written.
+
+        Raises:
+            KnowledgeError: naming the part that was altered, or if the database refuses.
+        """
+        try:
+            with self._engine.connect() as connection:
+                fingerprint.check_blocks(connection, self.content_hash())
+        except (KnowledgeError, DatabaseError) as error:
+            reason = database.cause(error)
+            raise KnowledgeError(
+                f"{self._place}: {reason}; make it again with: kvqa index-kb SOURCE… --overwrite"
+            ) from None
 
     # Reading some
 
@@ -246,93 +290,73 @@ class KnowledgeStore:
         found: dict[int, Fact] = {}
         with self._engine.connect() as connection:
             for chunk in _chunks(sorted(set(ids))):
-                rows = connection.execute(_facts_with_origins().where(schema.fact.c.id.in_(chunk)))
-                found.update((number, _to_fact(list(group))) for number, group in groupby(rows, itemgetter(0)))
+                rows = connection.execute(reading.facts_with_origins().where(schema.fact.c.id.in_(chunk)))
+                found.update((number, reading.to_fact(list(group))) for number, group in groupby(rows, itemgetter(0)))
         missing = next((number for number in ids if number not in found), None)
         if missing is not None:
             raise KnowledgeError(f"there is no fact {missing}; ids go from 0 to {self.num_facts - 1}")
         return [found[number] for number in ids]
 
     def find_entities(self, keys: Iterable[str]) -> dict[str, int]:
-        """Return the id of each of the `keys` (see `kb.triple.entity_key`) that is an entity; others are left out."""
-        columns = schema.entity.c
-        found: dict[str, int] = {}
+        """Return the id of each of the `keys` (see `kb.triple.entity_key`) that names an entity; others are left out.
+
+        The main name of an entity goes before another name of another; of those that share another name the one
+        whose source was read first is meant.
+        """
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, int] = self._lookup(wanted, schema.entity.c.key, schema.entity.c.id)
+        columns = schema.alias.c
         with self._engine.connect() as connection:
-            for chunk in _chunks(list(dict.fromkeys(keys))):
-                rows = connection.execute(select(columns.key, columns.id).where(columns.key.in_(chunk)))
-                found.update((key, number) for key, number in rows)
+            for chunk in _chunks([key for key in wanted if key not in found]):
+                query = select(columns.key, columns.entity_id).where(columns.key.in_(chunk))
+                for key, number in connection.execute(query.where(columns.entity_id.is_not(None)).order_by(columns.id)):
+                    found.setdefault(key, number)
         return found
+
+    def aliases(self, entity_id: int) -> list[str]:
+        """Return the other names of an entity, each once, in the order of reading."""
+        columns = schema.alias.c
+        query = select(columns.text).where(columns.entity_id == int(entity_id)).order_by(columns.id)
+        with self._engine.connect() as connection:
+            return list(dict.fromkeys(connection.scalars(query)))
 
     # Details
 
-    def _writer(self) -> Loader:
-        if self._loader is None:
-            raise KnowledgeError(f"{self._path} is open for reading only; make a new store with: kvqa index-kb")
-        return self._loader
+    def _writing(self) -> StoreWriter:
+        if self._writer is None:
+            raise KnowledgeError(f"{self._place} is open for reading only; make a new store with: kvqa index-kb")
+        return self._writer
 
     def _release(self) -> None:
         self._engine.dispose()
         self._closed = True
 
+    def _counted(self, name: str, table: Table) -> int:
+        """Return the count that was written down: counting millions of rows takes a second."""
+        kept = self._meta.get(name)
+        return self._count(table) if kept is None else int(kept)
+
     def _count(self, table: Table) -> int:
         with self._engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(table)) or 0
 
-    def _column(self, column: Column[str], order: Column[int]) -> list[str]:
+    def _lookup(self, wanted: Sequence[Any], column: Column[Any], value: Column[Any]) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
         with self._engine.connect() as connection:
-            return list(connection.scalars(select(column).order_by(order)))
+            for chunk in _chunks(wanted):
+                found.update(
+                    (key, item) for key, item in connection.execute(select(column, value).where(column.in_(chunk)))
+                )
+        return found
 
-    def _matrix(self, query: Select[Any], width: int) -> NDArray[np.int32]:
+    def _column(self, table: Table, column: Column[str]) -> list[str]:
         with self._engine.connect() as connection:
-            flat = np.fromiter(chain.from_iterable(connection.execute(query)), dtype=np.int32)
-        return flat.reshape(-1, width)
+            return [text for rows in blocks(connection, table, [column]) for (text,) in rows]
 
-    def _read_meta(self, key: str) -> str | None:
+    def _matrix(self, table: Table, columns: Sequence[Column[int]]) -> NDArray[np.int32]:
         with self._engine.connect() as connection:
-            return connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == key))
-
-    def _write_meta(self, key: str, value: str) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(insert(schema.meta), {"key": key, "value": value})
-
-
-def _named_facts() -> Select[Any]:
-    head, tail = schema.entity.alias("head"), schema.entity.alias("tail")
-    joined = (
-        schema.fact.join(head, head.c.id == schema.fact.c.head_id)
-        .join(schema.relation, schema.relation.c.id == schema.fact.c.relation_id)
-        .join(tail, tail.c.id == schema.fact.c.tail_id)
-    )
-    columns = schema.fact.c
-    return (
-        select(
-            columns.id,
-            head.c.text.label("head"),
-            schema.relation.c.name.label("relation"),
-            tail.c.text.label("tail"),
-            columns.head_id,
-            columns.tail_id,
-        )
-        .select_from(joined)
-        .order_by(columns.id)
-    )
-
-
-def _facts_with_origins() -> Select[Any]:
-    return (
-        _named_facts()
-        .join(schema.origin, schema.origin.c.fact_id == schema.fact.c.id)
-        .join(schema.source, schema.source.c.id == schema.origin.c.source_id)
-        .add_columns(schema.source.c.name.label("source_name"), schema.origin.c.line, schema.origin.c.surface)
-        .order_by(schema.origin.c.source_id)
-    )
-
-
-def _to_fact(rows: Sequence[Row[Any]]) -> Fact:
-    """Return the fact of `rows`, which agree in the columns of `_named_facts` and differ in the origin."""
-    first = rows[0]
-    origins = tuple(Origin(row.source_name, row.line, row.surface) for row in rows)
-    return Fact(first.id, first.head, first.relation, first.tail, first.head_id, first.tail_id, origins)
+            flat = (number for rows in blocks(connection, table, columns) for number in chain.from_iterable(rows))
+            return np.fromiter(flat, dtype=np.int32).reshape(-1, len(columns))
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

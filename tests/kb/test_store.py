@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 
 from kb.errors import KnowledgeError
 from kb.fact import AddReport, Origin
+from kb.readers.reject import Reject
 from kb.store import KnowledgeStore
-from kb.triple import Triple
+from kb.triple import Alias, Triple
 
 PETS = [
     Triple("Dog", "IsA", "animal", line=1),
@@ -149,7 +151,7 @@ def test_odd_names_and_urls(tmp_path: Path) -> None:
         assert store.num_facts == 3
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/facts", "sqlite://", "sqlite:///:memory:", "://"])
+@pytest.mark.parametrize("url", ["mysql://host/facts", "sqlite://", "sqlite:///:memory:", "://"])
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(KnowledgeError, match="sqlite:///PATH"):
         KnowledgeStore.open(url)
@@ -175,7 +177,7 @@ def test_other_schema_version(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     connection.close()
-    with pytest.raises(KnowledgeError, match=r"schema version 99, this program reads 1; .*kvqa index-kb"):
+    with pytest.raises(KnowledgeError, match=r"version 99, this program reads 2; .*index-kb SOURCE.* --overwrite"):
         KnowledgeStore.open(path)
 
 
@@ -204,3 +206,157 @@ def test_bad_sources(tmp_path: Path) -> None:
             store.add_source("pets", "g", "1")
         with pytest.raises(KnowledgeError, match="bad name ' '"):
             store.add_source(" ", "g", "1")
+
+
+# --- other names, rejects, spellings -----------------------------------------------------------------------------
+
+MIXED = [
+    Alias("Wolf", "Gray  wolf", line=1),
+    Alias("wolf", "gray wolf", line=1),
+    Triple("wolf", "IsA", "Animal", line=2),
+    Reject(3, "no columns", "half\x00a\udcff line"),
+    Alias("unicorn", "monoceros", line=4),
+    Alias("wolf", "WOLF", line=4),
+    Triple("WOLF", "Eats", "dog", line=5, surface="A wolf eats a dog."),
+]
+
+
+def fill_mixed(path: Path) -> Path:
+    with KnowledgeStore.create(path) as store:
+        store.add(PETS, store.add_source("pets", "pets.tsv", "0"))
+        assert store.add(MIXED, store.add_source("mixed", "mixed.tsv", "1")) == AddReport(2, 2, 0, refused=1)
+        store.add([Alias("dog", "gray wolf"), Alias("umbrella", "dog")], store.add_source("names", "n.tsv", "2"))
+    return path
+
+
+def test_other_names_come_after_main_names(tmp_path: Path) -> None:
+    with KnowledgeStore.open(fill_mixed(tmp_path / "facts.db")) as store:
+        wolf = store.find_entities(["wolf"])["wolf"]
+        assert store.find_entities(["gray wolf", "dog", "monoceros"]) == {"dog": 0, "gray wolf": wolf}
+        assert store.aliases(wolf) == ["Gray wolf"] and store.aliases(0) == ["gray wolf"]
+        assert store.entity_texts([wolf, 0]) == ["wolf", "Dog"]
+        with pytest.raises(KnowledgeError, match="no entity 99; ids go from 0 to 4"):
+            store.entity_texts([99])
+
+
+def test_a_name_is_tied_to_its_entity_when_a_later_source_states_a_fact_of_it(tmp_path: Path) -> None:
+    with KnowledgeStore.create(tmp_path / "facts.db") as store:
+        store.add(MIXED, store.add_source("mixed", "f", "0"))
+        store.add([Triple("Unicorn", "IsA", "animal")], store.add_source("myths", "g", "1"))
+    with KnowledgeStore.open(tmp_path / "facts.db") as store:
+        assert store.find_entities(["monoceros"]) == {"monoceros": store.find_entities(["unicorn"])["unicorn"]}
+
+
+def test_counts_and_rejects_of_each_source(tmp_path: Path) -> None:
+    with KnowledgeStore.open(fill_mixed(tmp_path / "facts.db")) as store:
+        pets, mixed, names = store.sources()
+        assert (pets.records, pets.read, pets.new, pets.refused, pets.complete) == (3, 3, 2, 0, True)
+        assert (mixed.records, mixed.read, mixed.new, mixed.refused, mixed.complete) == (7, 2, 2, 1, True)
+        assert (names.records, names.read) == (2, 0)
+        assert list(store.rejects()) == [("mixed", Reject(3, "no columns", "half�a? line"))]
+
+
+def test_a_store_made_of_the_records_of_another_is_equal_to_it(tmp_path: Path) -> None:
+    with KnowledgeStore.open(fill_mixed(tmp_path / "one.db")) as one, KnowledgeStore.create(tmp_path / "two.db") as two:
+        for source in one.sources():
+            number = two.add_source(source.name, source.path, source.sha256)
+            two.add(one.records_of(source), number)
+            two.set_read(number, source.read)
+        two.finish()
+        assert two.content_hash() == one.content_hash()
+        assert two.facts(range(4)) == one.facts(range(4))
+        assert two.find_entities(["gray wolf"]) == one.find_entities(["gray wolf"])
+        assert [(s.read, s.new, s.refused) for s in two.sources()] == [
+            (s.read, s.new, s.refused) for s in one.sources()
+        ]
+
+
+def test_spellings_of_a_later_source_are_kept_for_when_the_first_is_gone(tmp_path: Path) -> None:
+    with KnowledgeStore.open(fill_mixed(tmp_path / "one.db")) as one, KnowledgeStore.create(tmp_path / "two.db") as two:
+        mixed = one.sources()[1]
+        two.add(one.records_of(mixed), two.add_source("mixed", "f", "1"))
+        assert two.entity_texts() == ["wolf", "Animal", "dog"]  # not "animal" and "Dog", as pets.tsv has it
+
+
+# --- going on after a crash --------------------------------------------------------------------------------------
+
+
+def number_triples(count: int) -> list[Triple]:
+    return [Triple(f"n{number % 700}", "RelatedTo", f"n{number % 991}", line=number) for number in range(count)]
+
+
+@pytest.mark.parametrize("stop", [0, 1, 99, 100, 101, 450])
+def test_adding_goes_on_where_it_was_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+    monkeypatch.setattr("kb.writing.BATCH", 100)
+    records = [*MIXED, *number_triples(500)]
+    with KnowledgeStore.create(tmp_path / "whole.db") as whole:
+        whole.add(PETS, whole.add_source("pets", "f", "0"))
+        whole.add(records, whole.add_source("numbers", "g", "1"))
+
+    def breaking() -> Iterator[object]:
+        yield from records[:stop]
+        raise RuntimeError("killed")
+
+    store = KnowledgeStore.resume(tmp_path / "resumed.db")
+    store.add(PETS, store.add_source("pets", "f", "0"))
+    source = store.add_source("numbers", "g", "1")
+    with pytest.raises(RuntimeError, match="killed"):
+        store.add(breaking(), source)  # type: ignore[arg-type]
+    store.discard()  # releases the file, no more
+    with pytest.raises(KnowledgeError, match=r"is not whole: its loading was broken off; .*kvqa index-kb"):
+        KnowledgeStore.open(tmp_path / "resumed.db")
+
+    with KnowledgeStore.resume(tmp_path / "resumed.db") as store:
+        done = store.sources()[source]
+        assert done.records == stop // 100 * 100 and not done.complete
+        store.add(records[done.records :], source)
+        store.finish()
+    with KnowledgeStore.open(tmp_path / "whole.db") as one, KnowledgeStore.open(tmp_path / "resumed.db") as two:
+        assert one.content_hash() == two.content_hash()
+        assert one.sources() == two.sources()
+        assert list(one.rejects()) == list(two.rejects())
+        assert one.facts(range(one.num_facts)) == two.facts(range(two.num_facts))
+        two.verify()
+
+
+def test_a_whole_store_can_be_added_to(path: Path) -> None:
+    with KnowledgeStore.open(path) as store:
+        before = store.content_hash()
+    with KnowledgeStore.resume(path) as store:
+        store.add([Triple("dog", "Eats", "bone")], store.add_source("third", "f", "0"))
+        store.finish()
+    with KnowledgeStore.open(path) as store:
+        assert (store.num_facts, store.num_entities, store.num_relations) == (4, 5, 4)
+        assert store.content_hash() != before
+        store.verify()
+
+
+def test_verify_names_what_was_altered(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE entity SET text = 'Cat' WHERE id = 0")
+    connection.close()
+    with (
+        KnowledgeStore.open(path) as store,
+        pytest.raises(KnowledgeError, match=r"the entities .* were altered.*index-kb"),
+    ):
+        store.verify()
+
+
+def test_the_hash_of_an_addition_is_that_of_a_new_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kb.fingerprint.BLOCK", 64)
+    first, second = number_triples(300), number_triples(500)[300:]
+    with KnowledgeStore.create(tmp_path / "one.db") as one:
+        one.add(first, one.add_source("a", "f", "0"))
+        one.add(second, one.add_source("b", "f", "0"))
+    with KnowledgeStore.create(tmp_path / "two.db") as two:
+        two.add(first, two.add_source("a", "f", "0"))
+        two.content_hash()
+        two.add(second, two.add_source("b", "f", "0"))
+    with KnowledgeStore.open(tmp_path / "one.db") as one, KnowledgeStore.open(tmp_path / "two.db") as two:
+        assert one.content_hash() == two.content_hash()
+
+
+def test_resume_leaves_other_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(KnowledgeError, match="it is left alone"):
+        KnowledgeStore.resume(tmp_path / "notes.txt")
