@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from kb.errors import KnowledgeError
-from kvqa.cli import answer, evaluate, features, index_kb, samples, train
+from kvqa.cli import answer, data, evaluate, features, index_kb, samples, train
 from kvqa.errors import InputError
 
 COMMANDS = (
@@ -28,7 +28,7 @@ COMMANDS = (
 )
 """Every command, in the order of `kvqa --help`; a command is named after its function."""
 
-GROUPS: dict[str, typer.Typer] = {"features": features.app}
+GROUPS: dict[str, typer.Typer] = {"data": data.app, "features": features.app}
 """Groups of commands by name, such as `kvqa kb …`."""
 
 

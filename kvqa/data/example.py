@@ -46,8 +46,8 @@ class Example:
     """A question, what is seen in its picture, and, for training and scoring, its answers and facts.
 
     An open question has `answers` and perhaps `human_answers`; a question with offered answers has `choices` and
-    `label`; a statement to be judged (true or false, entailment) has a `label` among its data set's `CLASSES`. What a
-    data set does not give, or withholds for its test split, stays empty.
+    `label`; a statement to be judged (true or false, entailment) has a `label` among the classes of its data set.
+    What a data set does not give, or withholds for its test split, stays empty.
 
     Attributes:
         question_id: Identity within its data set.
@@ -63,8 +63,10 @@ class Example:
         more_regions: What is seen in `images[1:]`, one for each.
         human_answers: Every answer that people gave, repetitions included, in the file's order: ten for VQA v2,
             OK-VQA and A-OKVQA. Soft targets and official scores are counted from these, never from `answers`.
+        answer_scores: The score in [0, 1] that each of `answers` gets, where the data set gives scores in place of the
+            ten answers; () otherwise.
         choices: The answers offered; four for VCR and A-OKVQA.
-        label: Position of the right one in `choices`, or of the class in `CLASSES` of its reader; None where unknown.
+        label: Position of the right one in `choices`, or of the class in `Description.classes`; None where unknown.
         rationale_choices: The reasons offered (VCR).
         rationale_label: Position of the right one in `rationale_choices`.
         rationales: Reasons for the right answer that people wrote; three for A-OKVQA.
@@ -82,6 +84,7 @@ class Example:
     images: tuple[str, ...] = ()
     more_regions: tuple[Regions, ...] = ()
     human_answers: tuple[str, ...] = ()
+    answer_scores: tuple[float, ...] = ()
     choices: tuple[str, ...] = ()
     label: int | None = None
     rationale_choices: tuple[str, ...] = ()

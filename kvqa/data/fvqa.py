@@ -6,7 +6,9 @@ The folder holds, each plain or as `.gz`:
 - `all_qs_dict_release_combine.json`: the same ids; `fact` as head, relation, tail, the answer in the spelling of the
   knowledge base (both from China-UK-ZSL/ZS-F-VQA);
 - `visual_concepts.jsonl`: what several detectors saw, one picture a line;
-- `Name_Lists/train_list_0.txt` ... `test_list_4.txt`: the pictures of the five official splits.
+- `Name_Lists/train_list_0.txt` ... `test_list_4.txt`: the pictures of the five official splits;
+- `zs_split_ids.json`, where wanted: the questions of the five zero-shot splits, whose two parts share no answer
+  (Chen et al. 2021, arXiv 2107.05348; China-UK-ZSL/ZS-F-VQA).
 """
 
 from __future__ import annotations
@@ -31,7 +33,13 @@ from kvqa.vision.regions import Region, Regions, check_regions
 RELEASE = "all_qs_dict_release.json"
 COMBINED = "all_qs_dict_release_combine.json"
 CONCEPTS = "visual_concepts.jsonl"
-SPLITS = (*(f"{part}{number}" for part in ("train", "test") for number in range(5)), "all")
+ZERO_SHOT = "zs_split_ids.json"
+ZERO_SHOT_SPLITS = {
+    **{f"zs_train{number}": f"train_seen_data/{number}" for number in range(5)},
+    **{f"zs_test{number}": f"test_unseen_data/{number}" for number in range(5)},
+}
+"""Zero-shot split to its key in the file."""
+SPLITS = (*(f"{part}{number}" for part in ("train", "test") for number in range(5)), "all", *ZERO_SHOT_SPLITS)
 
 OBJECT_THRESHOLD = 0.1
 """Detections below this score are noise more often than not and are left out."""
@@ -63,9 +71,13 @@ class FvqaDataset:
     def examples(self, split: str) -> list[Example]:
         """Return the questions on the pictures of `split` (`"train0"` ... `"test4"` or `"all"`), in file order.
 
+        The zero-shot splits (`"zs_train0"` ... `"zs_test4"`) are lists of questions, not of pictures.
+
         Raises:
             InputError: if there is no such split, or a file is missing or broken.
         """
+        if split in ZERO_SHOT_SPLITS:
+            return self._zero_shot(split)
         if split == "all":
             return list(self._examples)
         wanted = set(self.images(split))
@@ -79,10 +91,24 @@ class FvqaDataset:
         """
         if split not in SPLITS:
             raise InputError(f"FVQA has no split {split!r}; use one of: {', '.join(SPLITS)}")
-        if split == "all":
-            return list(dict.fromkeys(example.image for example in self._examples))
+        if split == "all" or split in ZERO_SHOT_SPLITS:
+            return list(dict.fromkeys(example.image for example in self.examples(split)))
         path = _locate(self.root, f"Name_Lists/{split[:-1]}_list_{split[-1]}.txt")
         return [line.strip() for line in _lines(path) if line.strip()]
+
+    def _zero_shot(self, split: str) -> list[Example]:
+        """Return the questions of a zero-shot split; ids that the question files lack are an error."""
+        path = _locate(self.root, ZERO_SHOT)
+        key = ZERO_SHOT_SPLITS[split]
+        wanted = _object(path).get(key)
+        if not isinstance(wanted, list):
+            raise InputError(f"{path} has no list {key}; fetch the file again")
+        by_id = {example.question_id: example for example in self._examples}
+        unknown = [number for number in wanted if number not in by_id]
+        if unknown:
+            raise InputError(f"{path}, {key}: {len(unknown)} questions such as {unknown[0]} are not in {COMBINED}")
+        kept = set(wanted)
+        return [example for number, example in by_id.items() if number in kept]
 
     @cached_property
     def regions(self) -> Mapping[str, Regions]:

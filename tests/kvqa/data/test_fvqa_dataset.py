@@ -77,6 +77,8 @@ def _write(root: Path, *, packed: bool = False, **replaced: Any) -> Path:
             (root / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
         else:
             (root / name).write_text(text, encoding="utf-8")
+    zero_shot = replaced.get("zero_shot", {"train_seen_data/0": ["9"], "test_unseen_data/0": ["7"]})
+    (root / "zs_split_ids.json").write_text(json.dumps(zero_shot), encoding="utf-8")
     lists = root / "Name_Lists"
     lists.mkdir()
     (lists / "train_list_0.txt").write_text("kitchen.jpg\n", encoding="utf-8")
@@ -133,6 +135,20 @@ def test_splits_follow_the_lists(tmp_path: Path) -> None:
         dataset.examples("train3")
 
 
+def test_zero_shot_splits_are_lists_of_questions(tmp_path: Path) -> None:
+    dataset = FvqaDataset(_write(tmp_path))
+    assert [example.question_id for example in dataset.examples("zs_train0")] == ["9"]
+    assert dataset.images("zs_test0") == ["kitchen.jpg"]
+    with pytest.raises(InputError, match="has no list train_seen_data/4"):
+        dataset.examples("zs_train4")
+
+
+def test_a_zero_shot_split_with_unknown_questions_is_an_error(tmp_path: Path) -> None:
+    dataset = FvqaDataset(_write(tmp_path, zero_shot={"train_seen_data/0": ["9", "10"]}))
+    with pytest.raises(InputError, match=r"train_seen_data/0: 1 questions such as 10 are not in all_qs_dict_release_c"):
+        dataset.examples("zs_train0")
+
+
 def test_missing_files_are_named_with_the_layout(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no all_qs_dict_release\.json; an FVQA folder holds .*visual_concepts"):
         FvqaDataset(tmp_path)
@@ -171,4 +187,5 @@ def test_the_real_data_set() -> None:
     examples = dataset.examples("all")
     assert (len(examples), len(dataset.images("all")), len(dataset.regions)) == (5219, 1941, 2688)
     assert (len(dataset.examples("train0")), len(dataset.examples("test0"))) == (2724, 2495)
+    assert (len(dataset.examples("zs_train0")), len(dataset.examples("zs_test0"))) == (2369, 2550)
     assert sum(len(example.answers) == 2 for example in examples) == 2551  # spellings that differ between the files
