@@ -15,8 +15,8 @@ SITE = "https://datasets.d2.mpi-inf.mpg.de/mateusz14visual-turing"
 COPY = "https://github.com/tezansahu/VQA-With-Multimodal-Transformers/tree/main/dataset"
 
 IMAGE = re.compile(r"\bimage\d+\b")
-TAIL = re.compile(r"\s*(?:in\s+)?(?:the\s+)?\bimage\d+\b[\s?.]*$")
-"""The name of the picture at the end of a question, with the words that lead to it."""
+TAIL = re.compile(r"\s*\bin\s+(?:the\s+)?image\d+[\s?.]*$")
+"""The name of the picture at the end of a question, with the words that lead to it; some questions have it twice."""
 
 RAW_NAMES = {"train": "894.raw.train", "test": "894.raw.test", "train37": "37.raw.train", "test37": "37.raw.test"}
 RAW = {
@@ -35,7 +35,7 @@ def read_daquar(root: Path, split: str) -> Iterator[Example]:
     """Yield the questions of a split in the order of their file.
 
     `train` and `test` have all 894 classes of objects, `train37` and `test37` the 37 of the reduced set. The question
-    ends before the name of its picture. An answer of several things keeps them in one text, `knife, fork`; words are
+    ends before the name of its picture, or says "image" where the name is part of it. An answer of several things keeps them in one text, `knife, fork`; words are
     joined by spaces, and the spelling of the file (`garbage_bin`), where it differs, is a second accepted one.
 
     Raises:
@@ -84,8 +84,9 @@ def _example(place: str, question: str, answer: str, suffix: str) -> Example:
         raise InputError(f"{question[:60]!r} names no picture; expected one such as image12 at its end")
     image = f"{names[-1]}{suffix}"
     asked = question
-    while (shorter := TAIL.sub("", asked)) != asked:  # some name it twice
+    while (shorter := TAIL.sub("", asked)) != asked:
         asked = shorter
+    asked = IMAGE.sub("image", asked).rstrip(" ?.")  # what is left is no address: "the colour of the image383 ?"
     things = [" ".join(thing.split()) for thing in answer.split(",")]
     if not all(things):
         raise InputError(f"the answer {answer[:60]!r} has an empty part; expected things with commas between them")

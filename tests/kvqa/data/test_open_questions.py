@@ -152,6 +152,11 @@ def test_daquar_divides_by_lists_and_cuts_the_name_of_the_picture() -> None:
     assert (twice.question, twice.question_id) == ("what is near the sink ?", "5")
 
 
+def test_daquar_keeps_a_name_that_is_part_of_the_question(tmp_path: Path) -> None:
+    dataset = broken(tmp_path, "daquar", "qa.37.raw.test.txt", "what is red in the", "what is the color of the")
+    assert dataset.examples("test37")[0].question == "what is the color of the image ?"
+
+
 def test_daquar_reads_the_first_release() -> None:
     (only,) = read("daquar", "test37")
     assert (only.question, only.image, only.answers) == ("what is red ?", "image5.png", ("chair",))
