@@ -35,8 +35,9 @@ def read_daquar(root: Path, split: str) -> Iterator[Example]:
     """Yield the questions of a split in the order of their file.
 
     `train` and `test` have all 894 classes of objects, `train37` and `test37` the 37 of the reduced set. The question
-    ends before the name of its picture, or says "image" where the name is part of it. An answer of several things keeps them in one text, `knife, fork`; words are
-    joined by spaces, and the spelling of the file (`garbage_bin`), where it differs, is a second accepted one.
+    ends before the name of its picture, or says "image" where the name is part of it. An answer of several things
+    keeps them in one text, `knife, fork`; words are joined by spaces, and the spelling of the file (`garbage_bin`),
+    where it differs, is a second accepted one.
 
     Raises:
         InputError: if a file is missing, a question names no picture, or a picture is in no list.
