@@ -23,6 +23,7 @@ from kvqa.training.optim import adamw, linear_schedule, start_at
 from kvqa.training.state import load_state, save_state, seed_epoch, settings_text, trainable
 from kvqa.training.targets import Targets
 from retrieval.knowledge_base import KnowledgeBase
+from retrieval.precision import fast_bfloat16
 
 Log = Callable[[str], None]
 
@@ -62,10 +63,10 @@ class SearchSpace:
     """The frozen vectors that queries are matched with.
 
     Attributes:
-        facts: (num_facts, S) bfloat16; zeros for facts that training must not see, not even as negatives.
-        entities: (K, S) bfloat16: the entities of gold facts and a random sample of all others as negatives.
+        facts: (num_facts, S) in the fast format; zeros for facts that training must not see, not even as negatives.
+        entities: (K, S): the entities of gold facts and a random sample of all others as negatives.
         entity_rows: (num_entities,) int64, the row of each entity in `entities`, -1 where it was not sampled.
-        relations: (num_relations, S) bfloat16.
+        relations: (num_relations, S).
     """
 
     facts: Tensor
@@ -85,11 +86,12 @@ class SearchSpace:
         chosen = np.union1d(drawn, gold[gold >= 0])
         rows = np.full(kb.manifest.entities, UNKNOWN, dtype=np.int64)
         rows[chosen] = np.arange(len(chosen))
+        kept = torch.bfloat16 if fast_bfloat16() else torch.float32
         return cls(
-            facts=torch.from_numpy(facts).bfloat16(),
-            entities=torch.from_numpy(np.asarray(kb.entity_vectors[chosen])).bfloat16(),
+            facts=torch.from_numpy(facts).to(kept),
+            entities=torch.from_numpy(np.asarray(kb.entity_vectors[chosen])).to(kept),
             entity_rows=rows,
-            relations=torch.from_numpy(kb.relation_vectors).bfloat16(),
+            relations=torch.from_numpy(kb.relation_vectors).to(kept),
         )
 
     def to(self, device: torch.device) -> SearchSpace:

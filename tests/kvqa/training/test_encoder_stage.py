@@ -191,7 +191,7 @@ def test_hidden_facts_are_zeros_and_their_entities_are_not_drawn(kb: KnowledgeBa
     rows = {name: int(space.entity_rows[i]) for name, i in ids.items()}
     assert rows["zorbal biscuits"] == rows["mouse"] == rows["cheese"] == -1
     assert len({rows["cat"], rows["dog"], -1}) == 3
-    vector = torch.from_numpy(np.array(kb.entity_vectors[ids["dog"]])).bfloat16()
+    vector = torch.from_numpy(np.array(kb.entity_vectors[ids["dog"]])).to(space.entities.dtype)
     assert torch.equal(space.entities[rows["dog"]], vector)
 
 
