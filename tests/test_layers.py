@@ -28,11 +28,12 @@ PACKAGES = {
 
 # Part of kvqa (a module or a subpackage) -> the other parts that it may import. A new part gets its line here.
 LEAVES = {"cache", "config", "errors", "metrics", "progress", "provenance"}
-FOUNDATION = LEAVES | {"vision", "data"}
+FOUNDATION = LEAVES | {"vision", "data", "scoring"}
 BELOW_BUILD = FOUNDATION | {"models"}
-BELOW_CLI = BELOW_BUILD | {"build", "training", "answering", "evaluate", "explain"}
+BELOW_CLI = BELOW_BUILD | {"build", "training", "answering", "evaluate", "explain", "contrast"}
 LAYERS = {
     **{leaf: LEAVES for leaf in LEAVES},
+    "scoring": LEAVES,
     "vision": FOUNDATION,
     "data": FOUNDATION,
     "models": FOUNDATION,
@@ -43,6 +44,7 @@ LAYERS = {
     "drawing": BELOW_BUILD | {"answering"},
     "explain": BELOW_BUILD | {"answering", "evaluate", "drawing"},
     "demo": BELOW_BUILD | {"answering", "explain"},
+    "contrast": LEAVES | {"scoring"},
     "cli": BELOW_CLI | {"demo"},
     "__main__": {"cli"},
     "__init__": BELOW_CLI,  # the front door; what it imports eagerly is held down by `slow_start`

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from kb.errors import KnowledgeError
-from kvqa.cli import answer, data, evaluate, features, index_kb, samples, train
+from kvqa.cli import answer, data, evaluate, features, index_kb, samples, score, train
 from kvqa.errors import InputError
 
 COMMANDS = (
@@ -23,6 +23,7 @@ COMMANDS = (
     index_kb.index_kb,
     train.train,
     evaluate.evaluate,
+    score.score,
     samples.fetch_detector,
     samples.demo,
 )
