@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from kvqa.errors import InputError
 from kvqa.scoring.ids import IdReport
+from retrieval.manifest import write_text_safely
 
 Scores = Mapping[str, float | None]
 """Name to number, in the unit of the report; None where there is nothing to take a mean of."""
@@ -66,10 +67,8 @@ def write_per_question(reports: Sequence[Report], path: Path) -> None:
         for report in reports
         for name, score in report.per_question.items()
     ]
-    beside = path.with_name(path.name + ".tmp")
     try:
-        beside.write_text("".join(lines), encoding="utf-8")
-        beside.replace(path)
+        write_text_safely(path, "".join(lines))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}; check the folder and its permissions") from None
 

@@ -23,7 +23,7 @@ ARTICLES = frozenset({"a", "an", "the"})
 _DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 NUMBERS = {"none": "0", **{word: str(value) for value, word in enumerate(_DIGITS)}}
 
-# The official table maps every spelling of these that lacks exactly one apostrophe. Its three capitalised entries
+# The official table maps every spelling of these that lacks exactly one apostrophe. Its four capitalised entries
 # and the two that map a word to itself have no effect and are left out.
 _CONTRACTIONS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
