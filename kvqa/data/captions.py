@@ -39,7 +39,13 @@ FLICKR8K = File(
     ("all", "train", "dev", "test"),
     direct=True,
 )
-FLICKR8K_MORE = File(("all_captions_8091.csv",), "captions without photos", FLICKR8K_ZIP, ("more",), optional=True)
+FLICKR8K_MORE = File(
+    ("all_captions_8091.csv",),
+    "captions of more photos, as a table",
+    "https://github.com/quantumnaan/sic_translator/tree/main/data",
+    ("more",),
+    optional=True,
+)
 FLICKR8K_LISTS = {
     split: File(
         (f"Flickr_8k.{word}Images.txt",), f"photos of {split}", FLICKR8K_ZIP, (split,), optional=True, direct=True
