@@ -9,57 +9,90 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kb.errors import KnowledgeError
+from retrieval.faiss_build import check_one_build, to_cpu, to_gpu
+from retrieval.index_choice import AUTO, FLAT, choose_index
+from retrieval.index_recall import index_recall, sample_rows, tune
 
 if TYPE_CHECKING:
     import faiss
 
-FLAT = "Flat"
+__all__ = ["AUTO", "FLAT", "FactIndex", "choose_index", "empty_index", "index_recall"]
+
+BLOCK = 65_536
+POINTS_PER_CELL = 64
+LEAST_TRAINING, MOST_TRAINING = 65_536, 262_144
+"""Training reads a sample of this many vectors (at most 400 MB at 384 dimensions) of however large a base."""
 
 
 class FactIndex:
-    """Inner-product search over unit vectors, one for each fact, in the order of fact ids."""
+    """Inner-product search over unit vectors, one for each fact, in the order of fact ids.
 
-    def __init__(self, index: faiss.Index) -> None:
-        import faiss
+    Reading vectors back: an index that keeps every number to half precision (`lossless`: flat codes, alone or in
+    cells or under HNSW) gives them itself. Of any other, the builder keeps the indexed vectors beside it as a
+    `.npy` file and names it to `load(rows=…)`; without that file the search works and `vectors` is refused.
 
+    Args:
+        index: A filled FAISS index.
+        rows: The indexed vectors (num_facts, dimension), commonly a memory map. If given, `vectors` reads them.
+    """
+
+    def __init__(self, index: faiss.Index, *, rows: NDArray[np.float16] | None = None) -> None:
         self.index = index
-        self.cells = faiss.try_extract_index_ivf(index)
-        if self.cells is not None:
-            self.cells.make_direct_map()  # without it, stored vectors cannot be read by id
+        self.rows = rows
+        self._on_gpu = to_gpu(index)
+        self._mapped = False
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float16], *, factory: str = FLAT) -> FactIndex:
-        """Index `vectors` (num_facts, dimension); `factory` is a FAISS factory string.
+    def build(cls, vectors: NDArray[np.float16], *, factory: str = FLAT, seed: int = 0) -> FactIndex:
+        """Index `vectors` (num_facts, dimension), commonly a memory map: they are read in pieces.
+
+        Training sees a bounded sample. How many cells (`nprobe`) or candidates (`efSearch`) a search visits is then
+        set to the least that finds the true neighbours of a sample of facts, and is stored with the index.
+
+        Args:
+            factory: FAISS factory string; `AUTO` is what `choose_index` says.
+            seed: Chooses the samples.
 
         Raises:
-            KnowledgeError: if FAISS does not know the factory string, or it wants more facts than there are.
+            KnowledgeError: if FAISS does not know the factory string, cannot number facts with it, or it wants more
+                facts than there are.
         """
-        index = empty_index(vectors.shape[1], factory)
-        if not index.is_trained:
-            try:
-                index.train(vectors.astype(np.float32))
-            except RuntimeError:
-                raise KnowledgeError(
-                    f"index {factory!r} cannot be trained on {len(vectors):,} facts; give a smaller one, such as Flat"
-                ) from None
-        for start in range(0, len(vectors), 65536):  # in pieces: the index alone is held in full precision
-            index.add(vectors[start : start + 65536].astype(np.float32))
-        return cls(index)
+        if factory == AUTO:
+            factory = choose_index(*vectors.shape)
+        built = cls(_filled(empty_index(vectors.shape[1], factory), vectors, factory, seed))
+        if not built.lossless:
+            built.rows = vectors
+        tune(built, vectors, seed=seed)
+        return built
 
     @classmethod
-    def load(cls, path: Path) -> FactIndex:
-        """Load an index file.
+    def load(cls, path: Path, *, rows: Path | None = None) -> FactIndex:
+        """Open an index file. Codes stay on disk and are mapped into memory, so opening takes milliseconds.
+
+        The file must not be written to while it is open; replace it by renaming.
+
+        Args:
+            path: Written by `save`.
+            rows: `.npy` file of the indexed vectors, see above; None is none.
 
         Raises:
-            KnowledgeError: if it is missing or damaged.
+            KnowledgeError: if a file is missing or damaged.
         """
         import faiss
 
+        check_one_build()
         try:
-            return cls(faiss.read_index(str(path)))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            kept = np.load(rows, mmap_mode="r", allow_pickle=False) if rows is not None else None
+        except (RuntimeError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
             raise KnowledgeError(f"index {path} cannot be read ({reason}); build it again: kvqa index-kb") from None
+        if kept is not None and kept.shape != (index.ntotal, index.d):
+            raise KnowledgeError(
+                f"{rows} holds {kept.shape} numbers, {path} has {index.ntotal:,} facts of {index.d};"
+                " build them again: kvqa index-kb"
+            )
+        return cls(index, rows=kept)
 
     def save(self, path: Path) -> None:
         """Write the index file."""
@@ -76,6 +109,18 @@ class FactIndex:
         """Length of the vectors."""
         return int(self.index.d)
 
+    @property
+    def lossless(self) -> bool:
+        """Whether the index keeps vectors as they are, to half precision, so that no `.npy` file is needed."""
+        import faiss
+
+        index = faiss.downcast_index(self.index)
+        if isinstance(index, faiss.IndexHNSW):
+            index = faiss.downcast_index(index.storage)
+        if isinstance(index, faiss.IndexScalarQuantizer | faiss.IndexIVFScalarQuantizer):
+            return not getattr(index, "by_residual", False) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+        return isinstance(index, faiss.IndexFlat | faiss.IndexIVFFlat)
+
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -88,31 +133,140 @@ class FactIndex:
         """
         import faiss
 
-        options = None
-        if allowed is not None:
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if allowed is None:
+            scores, ids = (self._on_gpu or self.index).search(queries, k)
+        else:
             chosen = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            if self.cells is None:
-                options = faiss.SearchParameters(sel=chosen)
-            else:
-                options = faiss.SearchParametersIVF(sel=chosen, nprobe=self.cells.nprobe)
-        scores, ids = self.index.search(np.ascontiguousarray(queries, dtype=np.float32), k, params=options)
+            try:
+                scores, ids = self.index.search(queries, k, params=_options(self.index, chosen))
+            except RuntimeError:  # kinds that cannot choose: look at more and more, and leave out the others
+                scores, ids = self._widening_search(queries, k, allowed)
         return ids, np.where(ids < 0, -np.inf, scores).astype(np.float32)
 
+    def _widening_search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        wanted, width = min(k, int(allowed.sum())), 2 * k
+        while True:
+            scores, ids = self.index.search(queries, min(width, len(self)))
+            fits = (ids >= 0) & allowed[ids]
+            if width >= len(self) or (fits.sum(1) >= wanted).all():
+                break
+            width *= 4
+        order = np.argsort(~fits, axis=1, kind="stable")[:, :k]  # those that fit come first, in their order
+        ids = np.take_along_axis(np.where(fits, ids, -1), order, axis=1)
+        scores = np.take_along_axis(scores, order, axis=1)
+        missing = ((0, 0), (0, k - ids.shape[1]))
+        return np.pad(scores, missing), np.pad(ids, missing, constant_values=-1)
+
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the stored vectors (len(ids), dimension) of facts."""
+        """Return the vectors (len(ids), dimension) of facts.
+
+        Raises:
+            KnowledgeError: if the index compresses and the file of its vectors was not given.
+        """
+        import faiss
+
+        if self.rows is not None:
+            return np.asarray(self.rows[ids], dtype=np.float32)
+        if not self.lossless:
+            raise KnowledgeError(
+                "this index keeps compressed vectors only and the file of the full ones is missing;"
+                " build it again: kvqa index-kb"
+            )
+        if not self._mapped:
+            cells = faiss.try_extract_index_ivf(self.index)
+            if cells is not None:
+                cells.make_direct_map()  # without it, vectors in cells cannot be read by id
+            self._mapped = True
         found: NDArray[np.float32] = self.index.reconstruct_batch(np.ascontiguousarray(ids, dtype=np.int64))
         return found
+
+    def widths(self) -> list[int]:
+        """Return how wide a search may go, narrow to wide: numbers of cells, or of HNSW candidates; else none."""
+        import faiss
+
+        cells = faiss.try_extract_index_ivf(self.index)
+        if cells is not None:
+            return [width for width in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128) if width <= cells.nlist]
+        return [16, 32, 64, 128, 256, 512] if _hnsw(self.index) is not None else []
+
+    def set_width(self, width: int) -> None:
+        """Set how wide a search goes; see `widths`."""
+        import faiss
+
+        cells, graph = faiss.try_extract_index_ivf(self.index), _hnsw(self.index)
+        if cells is not None:
+            cells.nprobe = width
+        elif graph is not None:
+            graph.hnsw.efSearch = width
+        if hasattr(self._on_gpu, "nprobe"):
+            self._on_gpu.nprobe = width
 
 
 def empty_index(dimension: int, factory: str) -> faiss.Index:
     """Return an empty inner-product index.
 
     Raises:
-        KnowledgeError: if FAISS does not know the factory string.
+        KnowledgeError: if FAISS does not know the factory string, or two builds of FAISS are installed.
     """
     import faiss
 
+    check_one_build()
     try:
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError:
         raise KnowledgeError(f"FAISS does not know the index {factory!r}; give one such as Flat or HNSW32") from None
+
+
+def _filled(index: faiss.Index, vectors: NDArray[np.float16], factory: str, seed: int) -> faiss.Index:
+    """Train `index` on a sample, add `vectors` in pieces, on the GPU if there is one; return it in main memory."""
+    import faiss
+
+    wanted, cells = LEAST_TRAINING, faiss.try_extract_index_ivf(index)
+    if cells is not None:
+        cells.cp.max_points_per_centroid = POINTS_PER_CELL  # more costs time and gives no recall
+        wanted = min(max(wanted, POINTS_PER_CELL * cells.nlist), MOST_TRAINING)
+    on_gpu = to_gpu(index)
+    working = index if on_gpu is None else on_gpu
+    if not working.is_trained:
+        try:
+            working.train(vectors[sample_rows(len(vectors), wanted, seed)].astype(np.float32))
+        except RuntimeError:
+            raise KnowledgeError(
+                f"index {factory!r} cannot be trained on {len(vectors):,} facts; give a smaller one, such as Flat"
+            ) from None
+    try:
+        for start in range(0, len(vectors), BLOCK):
+            working.add(vectors[start : start + BLOCK].astype(np.float32))
+    except RuntimeError:
+        raise KnowledgeError(
+            f"index {factory!r} does not number facts as they come; give one without IDMap, such as Flat or HNSW32"
+        ) from None
+    return index if on_gpu is None else to_cpu(on_gpu)
+
+
+def _hnsw(index: faiss.Index) -> faiss.IndexHNSW | None:
+    import faiss
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _hnsw(index.index)
+    return index if isinstance(index, faiss.IndexHNSW) else None
+
+
+def _options(index: faiss.Index, chosen: faiss.IDSelector) -> faiss.SearchParameters:
+    """Return the search options of this kind of index that keep to `chosen`, as wide as without."""
+    import faiss
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=_options(index.index, chosen))
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(sel=chosen, efSearch=index.hnsw.efSearch)
+    if isinstance(index, faiss.IndexIVFPQ):
+        return faiss.IVFPQSearchParameters(sel=chosen, nprobe=index.nprobe)
+    if isinstance(index, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(sel=chosen, nprobe=index.nprobe)
+    return faiss.SearchParameters(sel=chosen)
