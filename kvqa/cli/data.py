@@ -94,6 +94,8 @@ def show_audit(report: Mapping[str, Any], console: Console) -> None:
         console.print(Text(f"{shared}, such as {', '.join(record['such_as'])}", style="yellow"), soft_wrap=True)
     if not report["overlaps"]:
         console.print("no photo is in two splits that are meant to be apart")
+    if any(record["photos_at_hand"] < record["images"] for record in report["splits"]):
+        console.print(Text(f"photos: {report['photos']}", style="dim"), soft_wrap=True)
     _show_missing(report, console)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from kvqa.data.example import Example, unseen
 from kvqa.data.files import choice, record_at, text, texts, whole
 from kvqa.data.json_stream import list_items
-from kvqa.data.published import Description, File, Split, coco_keys
+from kvqa.data.published import COCO_PHOTOS, Description, File, Split, coco_keys
 from kvqa.data.vqa2 import by_count
 from kvqa.errors import InputError
 
@@ -73,5 +73,6 @@ AOKVQA = Description(
     splits=(Split("train", 17_056), Split("val", 1_145), Split("test", 6_702)),
     read=read_aokvqa,
     keys=coco_keys,
+    photos=f"{COCO_PHOTOS}train2017.zip, val2017.zip, test2017.zip",
     note="photos have the names of COCO 2017",
 )

@@ -55,11 +55,11 @@ def audit(
         photos: Folder, searched to any depth, in which photos are looked up besides `root`.
 
     Returns:
-        `dataset`, `title`, `root`, `note`; `files`: one record for each with `name`, `what`, `splits`, `found` (path or
-        null), `bytes`, `needed` (false if optional, or if its splits were read from other files), `source`;
-        `splits`: one record for each with `state`, `questions`, `published`,
-        `images`, `published_images`, `photos_at_hand`, `duplicate_ids`, `problem`; `overlaps`: pairs of splits that are
-        meant to be apart and share photos; `against`: the same with the splits of the other data sets.
+        `dataset`, `title`, `root`, `photos` (where they come from), `note`; `files`: one record for each with `name`,
+        `what`, `splits`, `found` (path or null), `bytes`, `needed` (false if optional, or if its splits were read from
+        other files), `source`; `splits`: one record for each with `split`, `state`, `questions`, `published`,
+        `images`, `published_images`, `photos_at_hand`, `duplicate_ids`, `problem`; `overlaps`: pairs of splits that
+        are meant to be apart and share photos; `against`: the same with the splits of the other data sets.
 
     Raises:
         InputError: if a data set, a split or a folder is not there.
@@ -76,6 +76,7 @@ def audit(
         "dataset": name,
         "title": description.title,
         "root": str(dataset.root),
+        "photos": description.photos,
         "note": description.note,
         "files": _files(description, dataset.root, {part.split.name for part in parts if part.state != "missing"}),
         "splits": [_split_record(part, at_hand) for part in parts],

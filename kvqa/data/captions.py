@@ -14,7 +14,7 @@ from typing import Any
 from kvqa.data.example import Example, unseen
 from kvqa.data.files import lines, open_text, record_at, text, whole
 from kvqa.data.json_stream import list_items
-from kvqa.data.published import Description, File, Split, coco_keys, flickr_keys
+from kvqa.data.published import COCO_PHOTOS, Description, File, Split, coco_keys, flickr_keys
 from kvqa.errors import InputError
 from kvqa.vision.regions import Region, Regions
 
@@ -215,6 +215,7 @@ COCO_CAPTIONS = Description(
     splits=tuple(Split(split, size, size, scheme=split[-4:]) for split, size in COCO_SIZES.items()),
     read=read_coco_captions,
     keys=coco_keys,
+    photos=COCO_PHOTOS,
     note="counts are of photos; a release of 2017 shares its photos with that of 2014",
 )
 FLICKR8K_CAPTIONS = Description(
@@ -230,6 +231,7 @@ FLICKR8K_CAPTIONS = Description(
     ),
     read=read_flickr8k,
     keys=flickr_keys,
+    photos="https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/Flickr8k_Dataset.zip",
     note="counts are of photos",
 )
 FLICKR30K_CAPTIONS = Description(
@@ -239,6 +241,7 @@ FLICKR30K_CAPTIONS = Description(
     splits=(Split("all", 31_783, 31_783),),
     read=read_flickr30k,
     keys=flickr_keys,
+    photos=FLICKR30K.source,
     note="counts are of photos",
 )
 VINVL_CAPTIONS = Description(
@@ -248,4 +251,5 @@ VINVL_CAPTIONS = Description(
     splits=(Split("val2014", 40_504, 40_504),),
     read=read_vinvl,
     keys=coco_keys,
+    photos=f"{COCO_PHOTOS}val2014.zip",
 )

@@ -119,5 +119,6 @@ DAQUAR = Description(
     ),
     read=read_daquar,
     keys=room_keys,
+    photos=f"{SITE}/nyu_depth_images.tar",
     note="two pictures of the lists have no question",
 )

@@ -82,6 +82,7 @@ FVQA = Description(
     ),
     read=_read_fvqa,
     keys=coco_keys,
+    photos="in new_dataset_release.zip; the names are those of COCO and ImageNet",
     note="a split has 2,927 questions for training and 2,899 for testing on average; zero-shot splits share pictures",
 )
 

@@ -141,5 +141,6 @@ GQA = Description(
     ),
     read=read_gqa,
     keys=genome_keys,
+    photos=f"{SITE}/images.zip",
     note="about half of the photos of Visual Genome are COCO photos under other numbers; this overlap is not seen here",
 )

@@ -94,6 +94,7 @@ KVQA = Description(
         *(Split(name, scheme=name[-1]) for name in SPLIT_NAMES[1:]),
     ),
     read=read_kvqa,
+    photos=f"{SITE} (KVQAimgs.tar.gz)",
     note="published counts are of the whole; sizes of the five divisions were not found. That 1, 2, 3 stand for train, "
     "val, test is the common reading and not stated in the files",
 )

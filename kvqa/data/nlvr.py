@@ -121,5 +121,6 @@ NLVR = Description(
     splits=(Split("train", 12_410), Split("dev", 989), Split("test", 990)),
     read=read_nlvr,
     classes=CLASSES,
+    photos="https://github.com/lil-lab/nlvr/tree/master/nlvr, with the statements",
     note="the published 74,460 / 5,934 / 5,940 examples count six orders of the boxes for each record",
 )

@@ -141,5 +141,6 @@ NLVR2 = Description(
     read=read_nlvr2,
     classes=CLASSES,
     keys=photo_addresses,
+    photos="addresses in the statements, many of them dead; the form at https://github.com/lil-lab/nlvr/tree/master/nlvr2",
     note="the same photo is recognised by its address; the contrast set has 994 statements for 479 of test1",
 )

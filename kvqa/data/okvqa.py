@@ -10,8 +10,8 @@ from typing import Any
 from kvqa.data.example import Example
 from kvqa.data.files import record_at, texts, whole
 from kvqa.data.json_stream import list_items, members
-from kvqa.data.published import Description, File, Split, coco_keys
-from kvqa.data.vqa2 import coco_question, joined
+from kvqa.data.published import COCO_PHOTOS, Description, File, Split, coco_keys
+from kvqa.data.vqa2 import coco_questions
 from kvqa.errors import InputError
 from kvqa.vision.regions import Region, Regions
 
@@ -85,8 +85,7 @@ def read_okvqa(root: Path, split: str) -> Iterator[Example]:
         ANNOTATIONS[split].locate(root)
     labels = _soft_labels(soft) if soft else {}
     seen = _tags(SEEN[split].find(root))
-    for question, annotation in joined(questions, annotations):
-        example = coco_question(question, annotation, f"{split}2014")
+    for example in coco_questions(questions, annotations, f"{split}2014"):
         if soft:
             if example.question_id not in labels:
                 raise InputError(f"{questions}: question {example.question_id} is not in {soft.name}")
@@ -94,7 +93,8 @@ def read_okvqa(root: Path, split: str) -> Iterator[Example]:
         elif "question_type" in example.meta:
             kind = example.meta["question_type"]
             example = replace(example, meta={**example.meta, "category": CATEGORIES.get(kind, kind)})
-        found = seen.get(example.question_id if split == "train" else str(question["image_id"]), ())
+        key = example.question_id if split == "train" else str(int(example.image[-16:-4]))
+        found = seen.get(key, ())
         yield replace(example, regions=Regions(example.image, 1, 1, found, detector="okvqa tags")) if found else example
 
 
@@ -142,5 +142,6 @@ OKVQA = Description(
     splits=(Split("train", 9_009, 8_998), Split("val", 5_046, 5_033)),
     read=read_okvqa,
     keys=coco_keys,
+    photos=f"{COCO_PHOTOS}train2014.zip, val2014.zip",
     note="val is the split that papers call test",
 )

@@ -74,6 +74,10 @@ class Split:
     scheme: str = ""
 
 
+COCO_PHOTOS = "http://images.cocodataset.org/zips/"
+"""Folder of train2014.zip, val2014.zip, test2015.zip, train2017.zip, val2017.zip, test2017.zip."""
+
+
 def photo_keys(example: Example) -> tuple[str, ...]:
     """Return what identifies the photos of an example in this data set alone: their file names."""
     return example.all_images
@@ -101,6 +105,7 @@ class Description:
         read: The reader: folder and split to examples, one by one in the order of the file.
         classes: Names of what `Example.label` counts, for data sets without choices.
         keys: What identifies the photos of an example, equal for the same photo in other data sets.
+        photos: Where its photos come from.
         note: What the published numbers count, or what else a user should know.
     """
 
@@ -111,6 +116,7 @@ class Description:
     read: Callable[[Path, str], Iterable[Example]]
     classes: tuple[str, ...] = ()
     keys: Callable[[Example], tuple[str, ...]] = photo_keys
+    photos: str = ""
     note: str = ""
 
     def split(self, name: str) -> Split:

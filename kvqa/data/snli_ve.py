@@ -84,5 +84,6 @@ SNLI_VE = Description(
     read=read_snli_ve,
     classes=CLASSES,
     keys=flickr_keys,
+    photos="https://shannon.cs.illinois.edu/DenotationGraph/ (a form to fill in)",
     note="photos are those of Flickr30k",
 )

@@ -263,5 +263,6 @@ VCR = Description(
     splits=(Split("train", 212_923, 80_418), Split("val", 26_534, 9_929), Split("test", 25_263, 9_557)),
     read=read_vcr,
     keys=picture_keys,
+    photos=f"{TERMS} (vcr1images.zip, with the boxes)",
     note="boxes are read from vcr1images/ (vcr1images.zip, behind the same terms)",
 )

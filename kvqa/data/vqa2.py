@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kvqa.data.example import Example, unseen
 from kvqa.data.files import record_at, text, whole
 from kvqa.data.json_stream import list_items
-from kvqa.data.published import Description, File, Split, coco_keys
+from kvqa.data.published import COCO_PHOTOS, Description, File, Split, coco_keys
 from kvqa.errors import InputError
 
 BUCKET = "https://s3.amazonaws.com/cvmlp/vqa/mscoco/vqa"
@@ -79,73 +80,64 @@ def read_vqa2(root: Path, split: str) -> Iterator[Example]:
     path = QUESTIONS[split].locate(root)
     year = "train2014" if path.name == "vqa_questions_valid.gzip" else _YEARS[split]
     annotations = ANNOTATIONS[split].locate(root) if split in ANNOTATIONS else None
-    for question, annotation in joined(path, annotations):
-        yield coco_question(question, annotation, year)
+    yield from coco_questions(path, annotations, year)
 
 
-def joined(questions: Path, annotations: Path | None) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
-    """Yield each question with its annotation, by question id; fast where both files have the same order.
+def coco_questions(questions: Path, annotations: Path | None, year: str) -> Iterator[Example]:
+    """Yield the questions of a file in the layout of VQA, which OK-VQA shares, with their answers.
+
+    Args:
+        questions: Document with the list `questions`: `question_id`, `image_id`, `question`.
+        annotations: Document with the list `annotations`: ten `answers`, and perhaps `question_type`, `answer_type`,
+            `multiple_choice_answer`, by `question_id`; None for questions without answers.
+        year: Of the photos' file names, such as `val2014`.
 
     Raises:
-        InputError: naming the question without annotation, or the annotation without question.
+        InputError: if a file or a record is broken, or a question has no annotation or the other way round.
     """
-    rest = list_items(annotations, "annotations") if annotations else iter(())
+    for question, annotation in _joined(questions, annotations):
+        number = question["question_id"]
+        with record_at(questions, f"question {number}"):
+            image = f"COCO_{year}_{whole(question, 'image_id'):012}.jpg"
+            example = Example(str(number), text(question, "question"), image, unseen(image))
+        if annotations is not None and annotation is not None:
+            with record_at(annotations, f"question {number}"):
+                if whole(annotation, "image_id") != question["image_id"]:
+                    raise InputError(f"image_id is {annotation['image_id']}; expected {question['image_id']}")
+                example = _answered(example, annotation)
+        yield example
+
+
+def _joined(questions: Path, annotations: Path | None) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Yield each question with its annotation, by question id; fast where both files have the same order."""
+    rest = _by_id(annotations, "annotations") if annotations else iter(())
     waiting: dict[int, dict[str, Any]] = {}
-    for place, question in list_items(questions, "questions"):
-        with record_at(questions, place):
-            number = whole(question, "question_id")
-        if annotations is None:
-            yield question, None
-            continue
-        while number not in waiting:
-            where, annotation = next(rest, ("", None))
+    for number, question in _by_id(questions, "questions"):
+        while annotations is not None and number not in waiting:
+            found, annotation = next(rest, (0, None))
             if annotation is None:
-                raise InputError(f"{questions}, {place}: question {number} has no annotation in {annotations.name}")
-            with record_at(annotations, where):
-                waiting[whole(annotation, "question_id")] = annotation
-        yield question, waiting.pop(number)
-    waiting.update((annotation["question_id"], annotation) for _, annotation in rest)
+                raise InputError(f"{questions}: question {number} has no annotation in {annotations.name}")
+            waiting[found] = annotation
+        yield question, waiting.pop(number, None)
+    waiting.update(rest)
     if waiting:
         raise InputError(
-            f"{annotations} has an annotation for {next(iter(waiting))}, which is no question of {questions}"
+            f"{annotations} has an annotation for {next(iter(waiting))}, which is no question of {questions.name}"
         )
 
 
-def coco_question(question: dict[str, Any], annotation: dict[str, Any] | None, year: str) -> Example:
-    """Return the Example of a record in the layout of VQA, which OK-VQA shares.
+def _by_id(path: Path, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for place, record in list_items(path, key):
+        with record_at(path, place):
+            number = whole(record, "question_id")
+        yield number, record
 
-    Args:
-        question: With `question_id`, `image_id` and `question`.
-        annotation: With ten `answers`, and perhaps `question_type`, `answer_type`, `multiple_choice_answer`.
-        year: Of the photo's file name, such as `val2014`.
 
-    Raises:
-        InputError: naming the question, if one of these is missing or of another kind.
-    """
-    number = whole(question, "question_id")
-    try:
-        image = f"COCO_{year}_{whole(question, 'image_id'):012}.jpg"
-        example = Example(str(number), text(question, "question"), image, unseen(image))
-        if annotation is None:
-            return example
-        if whole(annotation, "image_id") != question["image_id"]:
-            raise InputError(f"its annotation is for picture {annotation['image_id']}; expected {question['image_id']}")
-        given = ten_answers(annotation)
-    except KeyError as error:
-        raise InputError(f"question {number}: the key {error} is missing") from None
-    except InputError as error:
-        raise InputError(f"question {number}: {error}") from None
+def _answered(example: Example, annotation: dict[str, Any]) -> Example:
+    given = ten_answers(annotation)
     first = annotation.get("multiple_choice_answer")
     meta = {key: annotation[key] for key in ("question_type", "answer_type") if isinstance(annotation.get(key), str)}
-    return Example(
-        example.question_id,
-        example.question,
-        image,
-        example.regions,
-        answers=by_count(given, first if first in given else None),
-        human_answers=given,
-        meta=meta,
-    )
+    return replace(example, answers=by_count(given, first if first in given else None), human_answers=given, meta=meta)
 
 
 def ten_answers(annotation: dict[str, Any]) -> tuple[str, ...]:
@@ -181,5 +173,6 @@ VQA2 = Description(
     ),
     read=read_vqa2,
     keys=coco_keys,
+    photos=f"{COCO_PHOTOS}train2014.zip, val2014.zip, test2015.zip",
     note="test-dev is a part of test; image counts are those of the COCO releases",
 )

@@ -25,6 +25,7 @@ def _example(*images: str) -> Example:
 def test_every_data_set_is_listed_under_its_name() -> None:
     assert all(name == description.name for name, description in DATASETS.items())
     for description in DATASETS.values():
+        assert description.photos
         names = [split.name for split in description.splits]
         assert len(set(names)) == len(names)
         assert {split for file in description.files for split in file.splits} <= set(names)
