@@ -47,6 +47,16 @@ class Batch:
     image_feature: Tensor
     has_image_feature: Tensor
 
+    @property
+    def vision(self) -> Tensor:
+        """What the vision side reads, (B, R, 384): the vectors of the labels."""
+        return self.labels
+
+    @property
+    def picture(self) -> None:
+        """Every text has a picture of its own; see `kvqa.data.pairs.Pairs` for the other case."""
+        return None
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
         return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

@@ -1,14 +1,30 @@
 """The one attention block, and the transformer layer made of it, that every encoder here uses.
 
 The arrangement is that of BERT and LXMERT: each sub-layer adds its output to its input and normalises
-the sum (post-norm). Masks are boolean, True where a position is real.
+the sum (post-norm). Masks are boolean, True where a position is real; a `Rows` object says the same and may also
+stand for packed streams, (N, D) instead of (B, L, D), on which no work is spent on padding.
+
+Attention weights are returned on request: whoever passes a list as `keep` finds them in it afterwards.
 """
 
 from __future__ import annotations
 
-import torch
+from typing import TypedDict
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from kvqa.models.rows import Rows, as_rows
+
+Mask = Tensor | Rows | None
+
+
+class Rates(TypedDict):
+    """Options that the parts of a layer share."""
+
+    dropout: float
+    attention_dropout: float
+    eps: float
 
 
 class Attention(nn.Module):
@@ -46,40 +62,56 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend from `x` (B, L, D) to `context` (B, S, C) where `mask` (B, S) is True; returns (B, L, D)."""
-        query, key, value = self._heads(self.query(x)), self._heads(self.key(context)), self._heads(self.value(context))
-        dropout = self.attention_dropout if self.training else 0.0
-        if query.requires_grad and query.device.type == "cpu":
-            # The fused kernel's backward is four times slower than plain products on CPUs at these lengths.
-            weights = F.dropout(_weights(query, key, mask), dropout)
-            mixed = weights.to(value.dtype) @ value
-        else:
-            allowed = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, S)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
-        return self._close(x, mixed)  # of (B, H, L, D / H)
+    def forward(
+        self, x: Tensor, context: Tensor, mask: Mask = None, own: Mask = None, *, keep: list[Tensor] | None = None
+    ) -> Tensor:
+        """Attend from `x` (B, L, D) to `context` (B, S, C) where `mask` (B, S) is True; returns (B, L, D).
 
-    def weights(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        Args:
+            own: Rows of `x`; needed only where it is packed.
+            keep: Is given the attention weights (B, H, L, S).
+        """
+        rows = as_rows(mask, context)
+        own = rows if context is x else as_rows(own, x)
+        query, key, value = self.query(x), self.key(context), self.value(context)
+        return self.close(x, self.mix(query, key, value, rows, own, keep=keep))
+
+    def mix(
+        self, query: Tensor, key: Tensor, value: Tensor, rows: Rows, own: Rows, *, keep: list[Tensor] | None = None
+    ) -> Tensor:
+        """Return the values (B, S, D) mixed by attention from queries (B, L, D), before the output map: (B, L, D)."""
+        q, k, v = self._heads(own.pad(query)), self._heads(rows.pad(key)), self._heads(rows.pad(value))
+        dropout = self.attention_dropout if self.training else 0.0
+        if keep is not None or (q.requires_grad and q.device.type == "cpu"):
+            # The fused kernel's backward is four times slower than plain products on CPUs at these lengths.
+            weights = _weights(q, k, rows)
+            if keep is not None:
+                keep.append(weights)
+            mixed = F.dropout(weights, dropout).to(v.dtype) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.bias(q.dtype), dropout_p=dropout)
+        return own.pack(mixed.transpose(1, 2).flatten(2))  # of (B, H, L, D / H)
+
+    def close(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Return the normalised sum (B, L, D) of `x` and the output map of `mixed`."""
+        out: Tensor = self.norm(x + self.dropout(self.output(mixed)))
+        return out
+
+    def weights(self, x: Tensor, context: Tensor, mask: Mask = None) -> Tensor:
         """Return the attention weights (B, H, L, S) that `forward` uses in evaluation, for inspection."""
-        query, key = self._heads(self.query(x)), self._heads(self.key(context))
-        return _weights(query, key, mask)
+        keep: list[Tensor] = []
+        self.forward(x, context, mask, keep=keep)
+        return keep[0]
 
     def _heads(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
         return x.view(batch, length, self.heads, width // self.heads).transpose(1, 2)  # (B, H, L, D / H)
 
-    def _close(self, x: Tensor, mixed: Tensor) -> Tensor:
-        joined = mixed.transpose(1, 2).flatten(2)  # (B, L, D)
-        out: Tensor = self.norm(x + self.dropout(self.output(joined)))
-        return out
 
-
-def _weights(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+def _weights(query: Tensor, key: Tensor, rows: Rows) -> Tensor:
     """Return softmax weights (B, H, L, S) of heads `query` (B, H, L, D / H) and `key` (B, H, S, D / H)."""
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
-    return scores.softmax(-1)
+    return (scores + rows.bias(scores.dtype)).softmax(-1)
 
 
 class FeedForward(nn.Module):
@@ -101,12 +133,21 @@ class FeedForward(nn.Module):
 class TransformerLayer(nn.Module):
     """Self-attention and feed-forward: the layer of BERT, and of LXMERT's two single-modality encoders."""
 
-    def __init__(self, width: int, heads: int, hidden: int, *, dropout: float = 0.1, eps: float = 1e-12) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        *,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        eps: float = 1e-12,
+    ) -> None:
         super().__init__()
-        self.attention = Attention(width, heads, dropout=dropout, eps=eps)
+        self.attention = Attention(width, heads, dropout=dropout, attention_dropout=attention_dropout, eps=eps)
         self.feed_forward = FeedForward(width, hidden, dropout=dropout, eps=eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Mask = None, *, keep: list[Tensor] | None = None) -> Tensor:
         """Map `x` (B, L, D), real where `mask` (B, L) is True, to (B, L, D)."""
-        out: Tensor = self.feed_forward(self.attention(x, x, mask))
+        out: Tensor = self.feed_forward(self.attention(x, x, mask, keep=keep))
         return out

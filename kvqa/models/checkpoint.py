@@ -64,8 +64,14 @@ def save_model(
 
 
 def own_parameters(model: KvqaModel) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that belong to the model rather than to its frozen sentence encoder."""
-    return {name: p for name, p in model.named_parameters() if not name.startswith("encoder.base.")}
+    """Return the parameters that belong to the model rather than to its frozen sentence encoder, by stored name."""
+    named = {_stored_name(name): p for name, p in model.named_parameters()}
+    return {name: p for name, p in named.items() if not name.startswith("encoder.base.")}
+
+
+def _stored_name(name: str) -> str:
+    """Return the name in files, which was fixed before the encoder's trunk was a module of its own."""
+    return name.replace("encoder.trunk.language.", "encoder.", 1).replace("encoder.trunk.", "encoder.", 1)
 
 
 def read_manifest(folder: Path) -> ModelManifest:

