@@ -207,7 +207,7 @@ def resolve(kb: KnowledgeBase, text: str) -> int:
     if found:
         return next(found[form] for form in (key, *_dictionary_forms(key)) if form in found)
     near = nearest_spellings(key, kb.store.entity_keys())
-    advice = f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is spelled like it"
+    advice = f"nearest spellings: {', '.join(map(repr, near))}" if near else "nothing is spelled like it"
     raise KnowledgeError(f"no entity {text!r} in {kb.folder}; {advice}; look for parts of names with: kvqa kb find")
 
 
@@ -218,7 +218,7 @@ def nearest_spellings(key: str, keys: Sequence[str], count: int = _NEAREST) -> l
     def shared(other: str) -> float:
         return sum(pair in other for pair in pairs) - 0.5 * abs(len(other) - len(key))
 
-    return difflib.get_close_matches(key, heapq.nlargest(_COMPARED, keys, key=shared), n=count)
+    return difflib.get_close_matches(key, heapq.nlargest(_COMPARED, keys, key=shared), n=count, cutoff=0.5)
 
 
 def show(kb: KnowledgeBase, text: str, *, limit: int = 10) -> Portrait:

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kb.errors import KnowledgeError
+from retrieval import browse
+from retrieval.knowledge_base import KnowledgeBase
+
+
+@pytest.fixture(scope="module")
+def kb(small_kb: Path) -> KnowledgeBase:
+    return KnowledgeBase.open(small_kb)
+
+
+def test_stats(kb: KnowledgeBase) -> None:
+    found = browse.stats(kb, hubs=2)
+    assert (found.facts, found.entities, found.relations) == (10, 14, 5)
+    assert dict(found.relation_facts) == dict.fromkeys(("CapableOf", "IsA", "HasA", "Desires", "UsedFor"), 2)
+    assert found.sources == [browse.SourceSummary("small", None, 10)]
+    assert found.degrees == [(1, 1, 10), (2, 3, 3), (4, 7, 1)]
+    assert (found.mean_degree, found.median_degree) == (1.43, 1)
+    assert [(hub.text, hub.facts) for hub in found.hubs] == [("cat", 4), ("animal", 2)]
+    assert found.encoder == kb.manifest.encoder and found.index == "Flat" and found.bytes > 0
+
+
+def test_degree_steps() -> None:
+    degrees = np.array([0, 0, 1, 2, 3, 4, 7, 8, 1000])
+    assert browse.degree_steps(degrees) == [(0, 0, 2), (1, 1, 1), (2, 3, 2), (4, 7, 2), (8, 15, 1), (512, 1023, 1)]
+
+
+def found_by(kb: KnowledgeBase, text: str) -> list[tuple[str, str]]:
+    return [(match.entity.text, match.how) for match in browse.find(kb, text).matches]
+
+
+def test_find_ranks_the_ways_and_then_the_degrees(kb: KnowledgeBase) -> None:
+    assert found_by(kb, "CAT") == [("cat", "exact")]
+    assert found_by(kb, "cats") == [("cat", "dictionary form")]
+    assert found_by(kb, "mouse") == [("mouse", "exact")]
+    assert found_by(kb, "mice") == [("mouse", "dictionary form"), ("hunting mice", "contains it")]
+    assert found_by(kb, "wh") == [("whiskers", "begins with it"), ("two wheels", "contains it")]
+    assert found_by(kb, "nothing of this kind") == []
+
+
+def test_find_is_bounded_and_counts_the_rest(kb: KnowledgeBase) -> None:
+    found = browse.find(kb, "i", limit=1)
+    assert [match.entity.text for match in found.matches] == ["animal"], "of those that contain it, the most linked"
+    assert found.total == 8
+    with pytest.raises(KnowledgeError, match="cannot look for ' ': the text is empty"):
+        browse.find(kb, " ")
+
+
+def test_resolve_offers_the_nearest_spellings(kb: KnowledgeBase) -> None:
+    assert browse.resolve(kb, "The Cats") == browse.resolve(kb, "cat")
+    with pytest.raises(
+        KnowledgeError, match=r"no entity 'zorbal biscuit' in .*; nearest spellings: 'zorbal biscuits'; .* kvqa kb find"
+    ):
+        browse.resolve(kb, "zorbal biscuit")
+    with pytest.raises(KnowledgeError, match="nothing is spelled like it"):
+        browse.resolve(kb, "qqqqqq")
+
+
+def test_show_groups_facts_by_relation_and_side(kb: KnowledgeBase) -> None:
+    animal = browse.show(kb, "animal", limit=1)
+    assert (animal.entity.text, animal.entity.facts) == ("animal", 2)
+    (group,) = animal.groups
+    assert (group.relation, group.side, group.total, [f.head for f in group.facts]) == ("IsA", "tail", 2, ["cat"])
+    assert [(origin.source, origin.line) for origin in group.facts[0].origins] == [("small", 3)]
+    cat = browse.show(kb, "cat")
+    assert [(g.relation, g.side) for g in cat.groups] == [
+        (name, "head") for name in ("CapableOf", "IsA", "HasA", "Desires")
+    ]
+
+
+def test_path_says_which_way_each_fact_is_walked(kb: KnowledgeBase) -> None:
+    found = browse.path(kb, "dogs", "whiskers")
+    assert (found.source.text, found.target.text) == ("dog", "whiskers")
+    assert [[(step.fact.text, step.forward) for step in steps] for steps in found.paths] == [
+        [("dog is an animal", True), ("cat is an animal", False), ("cat has whiskers", True)]
+    ]
+    assert browse.path(kb, "dog", "whiskers", max_hops=2).paths == []
+    assert browse.path(kb, "cup", "cat").paths == []
+    with pytest.raises(KnowledgeError, match="no entity 'unicorn'"):
+        browse.path(kb, "cat", "unicorn")
+
+
+def test_search_goes_by_meaning(kb: KnowledgeBase) -> None:
+    hits = browse.search(kb, "which pet catches rodents?", limit=3)
+    assert [hit.fact.head for hit in hits][:1] == ["cat"]
+    assert 1 >= hits[0].score >= hits[1].score >= hits[2].score >= -1
+    assert len(browse.search(kb, "coffee", limit=99)) == 10
+
+
+def test_search_refuses_another_encoder(kb: KnowledgeBase) -> None:
+    class Other:
+        name, sha256 = "other", "f" * 64
+
+    with pytest.raises(KnowledgeError, match=r"embedded with another other .* kvqa index-kb"):
+        browse.search(kb, "coffee", encoder=Other())  # type: ignore[arg-type]
