@@ -110,9 +110,10 @@ class FactGroup:
 
 @dataclass(frozen=True)
 class Portrait:
-    """All that is said of an entity: by relation and side, the groups with most facts first."""
+    """All that is said of an entity: by relation and side, the groups with most facts first; and its other names."""
 
     entity: EntitySummary
+    other_names: list[str]
     groups: list[FactGroup]
 
 
@@ -243,7 +244,7 @@ def show(kb: KnowledgeBase, text: str, *, limit: int = 10) -> Portrait:
         )
         for kind in most_first
     ]
-    return Portrait(_summaries(kb, [entity])[0], groups)
+    return Portrait(_summaries(kb, [entity])[0], kb.store.aliases(entity)[:limit], groups)
 
 
 def path(kb: KnowledgeBase, source: str, target: str, *, max_hops: int = 4, limit: int = 5) -> Paths:
@@ -295,9 +296,8 @@ def _dictionary_forms(key: str) -> list[str]:
 
 def _summaries(kb: KnowledgeBase, entity_ids: Iterable[int]) -> list[EntitySummary]:
     ids = [int(number) for number in entity_ids]
-    texts = kb.store.entity_texts()
-    degrees = kb.graph.degree(ids).tolist()
-    return [EntitySummary(number, texts[number], degree) for number, degree in zip(ids, degrees, strict=True)]
+    texts, degrees = kb.store.entity_texts(ids), kb.graph.degree(ids).tolist()
+    return [EntitySummary(*entity) for entity in zip(ids, texts, degrees, strict=True)]
 
 
 def _facts(store: KnowledgeStore, fact_ids: Iterable[int]) -> dict[int, Fact]:

@@ -184,6 +184,8 @@ def show_matches(found: browse.Matches, console: Console) -> None:
 def show_portrait(found: browse.Portrait, console: Console) -> None:
     """Print the facts of an entity."""
     console.print(Text(f"{found.entity.text}: {found.entity.facts:,} facts", style="bold"))
+    if found.other_names:
+        console.print(Text(f"also {', '.join(found.other_names)}", style="dim"))
     for group in found.groups:
         ends = (found.entity.text, "…") if group.side == "head" else ("…", found.entity.text)
         shown = f"{len(group.facts):,} of {group.total:,}" if len(group.facts) < group.total else f"{group.total:,}"

@@ -1,9 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kb.errors import KnowledgeError
+from kb.graph import FactGraph
+from kb.store import KnowledgeStore
+from kb.triple import Alias, Triple
 from retrieval import browse
 from retrieval.knowledge_base import KnowledgeBase
 
@@ -70,6 +74,18 @@ def test_show_groups_facts_by_relation_and_side(kb: KnowledgeBase) -> None:
     assert [(g.relation, g.side) for g in cat.groups] == [
         (name, "head") for name in ("CapableOf", "IsA", "HasA", "Desires")
     ]
+
+
+def test_other_names_lead_to_an_entity(kb: KnowledgeBase, tmp_path: Path) -> None:
+    with KnowledgeStore.create(tmp_path / "store.sqlite") as new:
+        cat = [Triple("cat", "IsA", "animal"), Alias("cat", "Felis catus"), Alias("cat", "house cat")]
+        new.add(cat, new.add_source("names", "names.tsv", "0" * 64))
+    triples = np.array([[0, 0, 1]], dtype=np.int32)
+    graph = FactGraph(*triples.T, 2)
+    named = replace(kb, store=KnowledgeStore.open(tmp_path / "store.sqlite"), triples=triples, graph=graph)
+    assert found_by(named, "felis catus") == [("cat", "other name")]
+    assert browse.resolve(named, "House cats") == 0
+    assert browse.show(named, "felis catus").other_names == ["Felis catus", "house cat"]
 
 
 def test_path_says_which_way_each_fact_is_walked(kb: KnowledgeBase) -> None:
