@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from kb.errors import KnowledgeError
-from kvqa.cli import answer, data, evaluate, features, index_kb, knowledge, samples, score, train
+from kvqa.cli import answer, contrast, data, evaluate, features, index_kb, knowledge, samples, score, train
 from kvqa.errors import InputError
 
 COMMANDS = (
@@ -29,7 +29,7 @@ COMMANDS = (
 )
 """Every command, in the order of `kvqa --help`; a command is named after its function."""
 
-GROUPS: dict[str, typer.Typer] = {"kb": knowledge.app, "data": data.app, "features": features.app}
+GROUPS: dict[str, typer.Typer] = {"kb": knowledge.app, "contrast": contrast.app, "data": data.app, "features": features.app}
 """Groups of commands by name, such as `kvqa kb …`."""
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kvqa.errors import InputError
+
+if TYPE_CHECKING:
+    from kvqa.scoring.ids import Handling
+    from kvqa.scoring.report import Report
 
 
 def score(
@@ -47,51 +52,53 @@ def score(
     from kvqa.scoring.datasets import mean_report, score_file
     from kvqa.scoring.report import write_per_question
 
-    if strict and partial:
-        raise InputError("--strict and --partial contradict each other; give one of them")
+    handling = handling_of(strict, partial)
     lists: list[Path | None] = list(ids) if ids else [None]
     if len(predictions) != len(lists):
         raise InputError(f"{len(predictions)} prediction files for {len(lists)} id lists; give one --ids for each file")
-    handling = "strict" if strict else "partial" if partial else "default"
     reports = [
-        score_file(
-            dataset, file, truth, protocol=protocol, ids=listed, originals=originals, handling=handling  # type: ignore[arg-type]
-        )
+        score_file(dataset, file, truth, protocol=protocol, ids=listed, originals=originals, handling=handling)
         for file, listed in zip(predictions, lists, strict=True)
-    ]  # fmt: skip
+    ]
     if per_question is not None:
         write_per_question(reports, per_question)
     whole = reports[0].as_json() if len(reports) == 1 else mean_report(reports)
     if as_json:
         typer.echo(json.dumps(whole, indent=2, ensure_ascii=False))
         return
-    for number, (file, report) in enumerate(zip(predictions, reports, strict=True)):
-        typer.echo(("\n" if number else "") + f"{file}")
-        _show(report.as_json(), [*report.ids.lines(handling), *report.notes])  # type: ignore[arg-type]
+    for file, report in zip(predictions, reports, strict=True):
+        typer.echo(f"{file}")
+        show_report(report, handling)
     if len(reports) > 1:
         typer.echo(f"\nmean of {len(reports)}")
         _show_figures(whole["mean"])
-    typer.echo(f"\nprotocol {reports[0].protocol} ({reports[0].about}); {_unit(reports[0].unit)}")
 
 
-def _show(report: dict[str, Any], remarks: list[str]) -> None:
-    """Print the figures, then those by group, then what did not fit."""
-    own = ("dataset", "protocol", "unit", "scored", "ids", "notes")
-    _show_figures({name: value for name, value in report.items() if name not in own and not isinstance(value, dict)})
-    for group, values in report.items():
-        if isinstance(value := values, dict) and group not in own:
-            typer.echo(f"  {group}")
-            _show_figures(value, indent="    ")
-    typer.echo(f"  scored {report['scored']:,}")
-    for remark in remarks:
+def handling_of(strict: bool, partial: bool) -> Handling:
+    """Return what the two options ask for.
+
+    Raises:
+        InputError: if both are given.
+    """
+    if strict and partial:
+        raise InputError("--strict and --partial contradict each other; give one of them")
+    return "strict" if strict else "partial" if partial else "default"
+
+
+def show_report(report: Report, handling: Handling) -> None:
+    """Print the figures, then those by group, what did not fit, and the protocol."""
+    _show_figures(report.scores)
+    for group, values in report.groups.items():
+        typer.echo(f"  {group}")
+        _show_figures(values, indent="    ")
+    typer.echo(f"  scored {report.ids.scored:,}")
+    for remark in (*report.ids.lines(handling), *report.notes):
         typer.echo(f"  note: {remark}")
+    shares = "fractions" if report.unit == "fraction" else "percent"
+    typer.echo(f"  protocol {report.protocol} ({report.about}); shares are {shares}")
 
 
-def _show_figures(figures: dict[str, Any], indent: str = "  ") -> None:
+def _show_figures(figures: Mapping[str, Any], indent: str = "  ") -> None:
     width = max((len(name) for name in figures), default=0)
     for name, value in figures.items():
         typer.echo(f"{indent}{name:<{width}}  {'-' if value is None else value}")
-
-
-def _unit(unit: str) -> str:
-    return "shares are fractions" if unit == "fraction" else "shares are percent"
