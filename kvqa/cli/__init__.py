@@ -29,7 +29,12 @@ COMMANDS = (
 )
 """Every command, in the order of `kvqa --help`; a command is named after its function."""
 
-GROUPS: dict[str, typer.Typer] = {"kb": knowledge.app, "contrast": contrast.app, "data": data.app, "features": features.app}
+GROUPS: dict[str, typer.Typer] = {
+    "kb": knowledge.app,
+    "contrast": contrast.app,
+    "data": data.app,
+    "features": features.app,
+}
 """Groups of commands by name, such as `kvqa kb …`."""
 
 
