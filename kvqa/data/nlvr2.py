@@ -81,15 +81,18 @@ def _subset(root: Path, name: str) -> Iterator[Example]:
         return
     with open_text(path) as stream:
         try:
-            wanted = set(json.load(stream))
-        except (ValueError, TypeError) as error:
+            listed = json.load(stream)
+        except ValueError as error:
             raise InputError(f"{path} is no list of identifiers ({error}); fetch the file again") from None
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise InputError(f"{path} is no list of identifiers; fetch the file again")
+    wanted = set(listed)
     for example in read_nlvr2(root, name.partition("_")[2]):
         if example.question_id in wanted:
             wanted.remove(example.question_id)
             yield example
     if wanted:
-        raise InputError(f"{path} names {len(wanted)} statements that are not in the split, such as {min(wanted)}")
+        raise InputError(f"{path} names {len(wanted)} statements that are not in the split, such as {min(wanted)!r}")
 
 
 def _example(record: Any, *, contrast: bool) -> Example:
