@@ -31,7 +31,7 @@ def test_every_data_set_is_listed_under_its_name() -> None:
         assert {split for file in description.files for split in file.splits} <= set(names)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.iterdir() if path.is_dir()))
+@pytest.mark.parametrize("name", [name for name in DATASETS if (FIXTURES / name).is_dir()])
 def test_every_fixture_gives_a_report(name: str) -> None:
     report = audit(name, FIXTURES / name)
     assert not is_broken(report) and any(split["questions"] for split in report["splits"])

@@ -13,7 +13,7 @@ from kvqa.data.datasets import DATASETS, Dataset
 from kvqa.errors import InputError
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
-JSON_FILES = sorted(path.relative_to(FIXTURES) for path in FIXTURES.rglob("*.json*"))
+JSON_FILES = sorted(path.relative_to(FIXTURES) for name in DATASETS for path in (FIXTURES / name).rglob("*.json*"))
 ROUNDS = 15
 WRONG: tuple[Any, ...] = (None, True, -1, 10**30, 0.5, "", "\n", "ü \x00", [], {}, [[]], ["x"], {"x": [1]}, [None] * 4)
 
