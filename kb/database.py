@@ -18,12 +18,16 @@ Place: TypeAlias = SqliteFile | PostgresSchema
 WHOLE = "whole"
 
 
-def place_of(location: str | Path) -> Place:
+def place_of(location: str | Path | Place) -> Place:
     """Return the place that a path or a URL (`sqlite:///facts.db`, `postgresql://host/db?schema=kb`) names.
+
+    A place comes back as it is: it may hold a password, which its text does not show.
 
     Raises:
         KnowledgeError: if `location` is a URL of another database, of no file, or no URL at all.
     """
+    if isinstance(location, SqliteFile | PostgresSchema):
+        return location
     if isinstance(location, Path) or "://" not in location:
         return SqliteFile(Path(location))
     allowed = "give a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE"

@@ -108,11 +108,14 @@ class StringTable:
         """Number of strings."""
         return len(self._slots.hashes)
 
+    def find(self, strings: Sequence[str]) -> Ids:
+        """Return the ids (n,) of `strings`, -1 for one that is not there."""
+        encoded, hashes = _encoded(strings)
+        return self._slots.find(hashes, lambda places, known: self._same(encoded, places, known))
+
     def add(self, strings: Sequence[str]) -> Ids:
         """Return the ids (n,) of `strings`, which are distinct; new ones get the next ids in their order."""
-        encoded = [string.encode() for string in strings]
-        # Python's own hash: fast, well mixed, and other in each process, which does not matter here.
-        hashes = np.fromiter(map(hash, encoded), dtype=np.int64, count=len(encoded)).view(np.uint64)
+        encoded, hashes = _encoded(strings)
         ids = self._slots.find(hashes, lambda places, known: self._same(encoded, places, known))
         new = np.flatnonzero(ids < 0)
         ids[new] = np.arange(len(self), len(self) + len(new))
@@ -129,6 +132,12 @@ class StringTable:
         return np.fromiter(
             (packed[start:end] == encoded[place] for place, start, end in pairs), dtype=np.bool_, count=len(ids)
         )
+
+
+def _encoded(strings: Sequence[str]) -> tuple[list[bytes], NDArray[np.uint64]]:
+    encoded = [string.encode() for string in strings]
+    # Python's own hash: fast, well mixed, and other in each process, which does not matter here.
+    return encoded, np.fromiter(map(hash, encoded), dtype=np.int64, count=len(encoded)).view(np.uint64)
 
 
 class TripleTable:

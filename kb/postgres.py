@@ -70,6 +70,12 @@ class PostgresSchema:
         with self._connected() as connection:
             connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{self.name}"'))
 
+    def siblings(self, prefix: str) -> list[PostgresSchema]:
+        """Return the schemas of the same database whose names begin with `prefix`."""
+        query = text("SELECT schema_name FROM information_schema.schemata WHERE starts_with(schema_name, :prefix)")
+        with self._connected() as connection:
+            return [PostgresSchema(self.url, name) for name in connection.scalars(query, {"prefix": prefix})]
+
     def partial(self) -> PostgresSchema:
         """Return the place beside this one where a store is written before it is whole."""
         return PostgresSchema(self.url, f"{self.name[:55]}_partial")

@@ -58,7 +58,8 @@ class SqliteFile:
             creator=lambda: sqlite3.connect(uri, uri=True, check_same_thread=False),
             poolclass=QueuePool,
         )
-        event.listen(engine, "connect", _for_reading if read_only else _for_writing)
+        if not read_only:
+            event.listen(engine, "connect", _quick_but_safe)
         return engine
 
     def move_to(self, other: SqliteFile) -> None:
@@ -82,11 +83,7 @@ class SqliteFile:
             file.unlink(missing_ok=True)
 
 
-def _for_writing(connection: sqlite3.Connection, _record: object) -> None:
+def _quick_but_safe(connection: sqlite3.Connection, _record: object) -> None:
     # NORMAL still waits for the disk at each commit; the large cache keeps the indexes of a load in memory.
     for pragma in ("synchronous = NORMAL", "temp_store = FILE", "cache_size = -131072"):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _for_reading(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA mmap_size = 1073741824")  # pages straight from the cache of the operating system

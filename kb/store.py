@@ -55,7 +55,7 @@ class KnowledgeStore:
         self._meta = {} if writable else database.read_meta(engine)
 
     @classmethod
-    def create(cls, location: str | Path) -> Self:
+    def create(cls, location: str | Path | Place) -> Self:
         """Begin a new, empty store, which takes the place of an older one at `close`.
 
         Raises:
@@ -67,7 +67,7 @@ class KnowledgeStore:
         return cls(database.create(target.partial()), target.partial(), writable=True, target=target)
 
     @classmethod
-    def resume(cls, location: str | Path) -> Self:
+    def resume(cls, location: str | Path | Place) -> Self:
         """Open a store for adding, in its own place; make it if there is none.
 
         What `add` has committed stays, whatever comes after; `finish` makes the store whole, so that it can be opened.
@@ -79,7 +79,7 @@ class KnowledgeStore:
         return cls(database.open_to_write(place), place, writable=True)
 
     @classmethod
-    def open(cls, location: str | Path) -> Self:
+    def open(cls, location: str | Path | Place) -> Self:
         """Open a store for reading.
 
         Raises:

@@ -1,236 +1,283 @@
-"""From files of facts to a knowledge-base folder: the plain function behind `kvqa index-kb`."""
+"""From files of facts to a knowledge-base folder: the plain function behind `kvqa index-kb`.
+
+A build makes a new generation in a folder of its own and switches to it by replacing one file, so that a knowledge
+base is only ever absent, old or complete. Each step gives its result the final name when it is whole: a build that
+was broken off, by an error or by `kill -9`, is gone on with by the next one with the same plan.
+"""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy.exc import DatabaseError
 
+from kb.adjacency import write_adjacency
 from kb.errors import KnowledgeError
-from kb.readers import Columns, Reject, read_source, source_name
-from kb.relations import verbalise
+from kb.readers import Columns
 from kb.store import KnowledgeStore
-from kb.triple import Alias, Triple, clean_text
-from retrieval.embedding import SentenceEncoder
+from retrieval.embed_stage import Between, EncodeShards, Kept, embed_relations, embed_rows, encode_here, relation_text
+from retrieval.embedding import SentenceEncoder as Encoder
+from retrieval.generations import check_target, locked, publish, staging
 from retrieval.index import FLAT, FactIndex, empty_index
-from retrieval.knowledge_base import ENTITIES, INDEX, RELATIONS, STORE, TRIPLES
-from retrieval.manifest import MANIFEST, Manifest, describe_files, file_sha256
+from retrieval.knowledge_base import ENTITIES, FACTS, INDEX, RELATIONS, TRIPLES
+from retrieval.manifest import MANIFEST, Manifest, describe_files
+from retrieval.plan import PLAN, Plan, Reading, make_plan, plan_sources, read_plan, source_names
+from retrieval.report import REJECTS, BuildReport, Refusal, write_rejects
+from retrieval.store_place import StorePlaces, store_of
+from retrieval.store_stage import Progress, fill_store, unwritable
+from retrieval.vector_file import map_vectors, save_array
 
-REJECTS = "rejects.jsonl"
-_LIBRARIES = ("faiss-cpu", "faiss-gpu-cu12", "numpy", "sentence-transformers", "sqlalchemy", "torch", "transformers")
+__all__ = ["REJECTS", "BuildReport", "Progress", "Refusal", "build_kb", "relation_text", "source_names"]
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the step, what is done and the total (0 when not known)."""
+AUTO = "auto"
 
-
-@dataclass
-class BuildReport:
-    """What a build did: facts read, new and duplicate by source, and the lines refused."""
-
-    read: dict[str, int] = field(default_factory=dict)
-    new: dict[str, int] = field(default_factory=dict)
-    duplicate: dict[str, int] = field(default_factory=dict)
-    rejects: list[tuple[str, Reject]] = field(default_factory=list)
-    manifest: Manifest | None = None
+_LIBRARIES = (
+    "faiss-cpu",
+    "faiss-gpu-cu12",
+    "model2vec",
+    "numpy",
+    "psycopg",
+    "sentence-transformers",
+    "sqlalchemy",
+    "torch",
+    "transformers",
+)
 
 
 def build_kb(
     sources: Sequence[Path],
     out: Path,
     *,
-    encoder: SentenceEncoder | None = None,
+    encoder: Encoder | None = None,
     file_format: str = "auto",
     columns: Columns = "auto",
-    index: str = FLAT,
+    language: str = "en",
+    licence: str | None = None,
+    remove: Sequence[str] = (),
+    index: str | None = None,
+    store: str | None = None,
     overwrite: bool = False,
+    strict: bool = False,
+    encode: Callable[[Encoder], EncodeShards] = encode_here,
     progress: Progress = lambda step, done, total: None,
 ) -> BuildReport:
-    """Read `sources`, embed facts and entities, index them, and put the folder `out` in place at the end.
+    """Make the knowledge base in `out`, or bring it up to date with `sources`.
 
-    All is written into a sibling folder first; `out` is only ever absent, old or complete.
+    In a knowledge base that is there already, sources of the same content stay, a changed file takes the place of
+    the source of its name, others are added at the end. Content, ids and vectors are those of a new knowledge base
+    from the same sources in the same order (a sentence encoder may round differently, see docs/knowledge-base.md).
 
     Args:
+        sources: Files, or folders of files. None is needed where `out` exists.
+        encoder: None is the one of the knowledge base, or the default. Another one embeds everything anew.
         file_format: Name of a reader of `kb.readers.READERS`, or `"auto"`.
         columns: Column order of TSV and CSV files, see `kb.readers`.
-        index: FAISS factory string.
-        overwrite: Replace an existing knowledge base.
+        language: Language of the texts that are read, where a format has several.
+        licence: Licence of the sources.
+        remove: Names of sources to take out.
+        index: FAISS factory string; None is the one of the knowledge base, or chosen by size.
+        store: URL of a PostgreSQL database for the facts; None is where they are, or a file in `out`.
+        overwrite: Begin anew instead of adding; the old state stays until the new one is whole.
+        strict: Take the first refused record for an error.
+        encode: Makes the function that encodes shards, from the encoder.
+        progress: See `Progress`.
 
     Raises:
-        KnowledgeError: if `out` exists and is not to be replaced, a source cannot be read, no fact was found,
-            or the disk refuses.
+        KnowledgeError: if `out` is something else or is being built already, a source cannot be read, no fact was
+            found, or the disk refuses. The old state is intact then.
     """
-    if not sources:
-        raise KnowledgeError("no source given; name at least one file of facts")
-    _check_target(out, overwrite=overwrite)
-    encoder = encoder or SentenceEncoder()
-    empty_index(encoder.dimension, index)  # an unknown encoder or index is found before hours of reading
-    partial = out.with_name(out.name + ".building")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # left by a killed build
-        partial.mkdir(parents=True)
-        report = _build(sources, partial, encoder, file_format, columns, index, progress)
-        _swap(partial, out)
-    except OSError as error:
-        raise _unwritable(out, error.strerror or str(error)) from None
-    except (DatabaseError, RuntimeError) as error:  # what SQLite and FAISS make of a disk that refuses
-        raise _unwritable(out, str(error).splitlines()[0]) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    check_target(out)
+    with locked(out):
+        try:
+            base = None if overwrite or not (out / MANIFEST).is_file() else Manifest.read(out)
+            if not sources and base is None:
+                raise KnowledgeError("no source given; name at least one file of facts")
+            planned, removed = plan_sources(sources, Reading(file_format, columns, language, licence), base, remove)
+            encoder = encoder or (Encoder(base.encoder) if base else Encoder())
+            asked = index or (base.index_asked if base else AUTO)
+            places = StorePlaces(out, store, base)
+            identity = (encoder.name, encoder.sha256)
+            plan = make_plan(out, planned, removed, base, encoder=identity, index=asked, store=places.database)
+            if base is not None and _is_there_already(plan, base):
+                return _unchanged(out, base)
+            if asked != AUTO:
+                empty_index(encoder.dimension, asked)  # an unknown index is found before hours of reading
+            if base is not None:
+                base.check_files(out, thorough=True)  # what is carried over must be sound
+            return _Build(out, plan, base, places, encoder, strict, encode, progress).run()
+        except (OSError, DatabaseError, RuntimeError) as error:  # RuntimeError is what FAISS makes of a full disk
+            reason = unwritable(error) or str(error).splitlines()[0]
+            raise KnowledgeError(
+                f"cannot write {out}: {reason}; free space and run the same command again to go on, "
+                "or choose another --out"
+            ) from None
+
+
+def _is_there_already(plan: Plan, base: Manifest) -> bool:
+    return (
+        plan.changes_nothing
+        and (plan.encoder[1], plan.index) == (base.encoder_sha256, base.index_asked)
+        and base.store.partition("?schema=")[0] == (plan.store or base.store)
+    )
+
+
+def _unchanged(out: Path, base: Manifest) -> BuildReport:
+    base.check_files(out)
+    report = BuildReport(states={entry["name"]: "kept" for entry in base.sources}, manifest=base, changed=False)
+    with KnowledgeStore.open(store_of(out, base)) as store:
+        report.count(store)
+    rejects = out / base.generation / REJECTS
+    report.rejects = rejects if rejects.is_file() else None
     return report
 
 
-def _unwritable(out: Path, reason: str) -> KnowledgeError:
-    return KnowledgeError(f"cannot write {out}: {reason}; free space or choose another --out")
+@dataclass(frozen=True)
+class _Build:
+    """One build. Each step does nothing where its result is there already."""
+
+    out: Path
+    plan: Plan
+    base: Manifest | None
+    places: StorePlaces
+    encoder: Encoder
+    strict: bool
+    encode: Callable[[Encoder], EncodeShards]
+    progress: Progress
+
+    def run(self) -> BuildReport:
+        removed = dict.fromkeys(self.plan.removed, "removed")
+        report = BuildReport(states={source.name: source.state for source in self.plan.sources} | removed)
+        folder = self._prepared()
+        self._store(folder)
+        with KnowledgeStore.open(self.places.of_plan(self.plan)) as store:
+            report.count(store)
+            self._triples(folder, store)
+            self._vectors(folder, store)
+            factory = self._index(folder)
+            self._graph(folder, store.num_entities)
+            rejects = write_rejects(folder / REJECTS, store)
+            manifest = self._manifest(store, factory)
+        # Described after the store is closed: SQLite may still write at closing.
+        self.progress("writing checksums", 0, 0)
+        names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+        files = describe_files(folder, [name for name in names if name != PLAN])
+        manifest.files.update({f"{self.plan.generation}/{name}": entry for name, entry in files.items()})
+        publish(self.out, manifest)
+        report.manifest = manifest
+        report.rejects = self.out / self.plan.generation / REJECTS if rejects else None
+        return report
+
+    def _prepared(self) -> Path:
+        """Return the folder of the new generation, empty or with what an earlier run did of the same work."""
+        folder = staging(self.out)
+        begun = read_plan(folder)
+        self.places.drop_others(self.plan)
+        if not self.plan.same_work(begun):
+            self._clear(folder)
+        elif begun is not None and begun.index != self.plan.index:
+            (folder / INDEX).unlink(missing_ok=True)
+        self.plan.write(folder)
+        return folder
+
+    def _clear(self, folder: Path) -> None:
+        self.places.of_plan(self.plan).remove()
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+    def _store(self, folder: Path) -> None:
+        place, base = self.places.of_plan(self.plan), self.places.of_base()
+        try:
+            fill_store(place, self.plan, base, strict=self.strict, progress=self.progress)
+        except KnowledgeError:
+            self._clear(folder)  # the same command fails again, so there is nothing to go on with
+            folder.rmdir()
+            raise
+
+    def _triples(self, folder: Path, store: KnowledgeStore) -> None:
+        if not (folder / TRIPLES).is_file():
+            arrays = store.arrays()
+            save_array(folder / TRIPLES, np.stack([arrays.heads, arrays.relations, arrays.tails], axis=1))
+
+    def _vectors(self, folder: Path, store: KnowledgeStore) -> None:
+        old_place = self.places.of_base()
+        carries = self.base is not None and self.base.encoder_sha256 == self.encoder.sha256
+        with KnowledgeStore.open(old_place) if carries and old_place else nullcontext() as old:
+            rows = (
+                (FACTS, "embedding facts", store.num_facts, store.fact_texts, old and old.fact_texts),
+                (
+                    ENTITIES,
+                    "embedding entities",
+                    store.num_entities,
+                    store.entity_texts_between,
+                    old and old.entity_texts_between,
+                ),
+            )
+            for name, step, count, texts, old_texts in rows:
+                kept = self._kept(name, old_texts) if old_texts else None
+                tell = _counter(self.progress, step, count)
+                encode = self.encode(self.encoder)
+                embed_rows(folder / name, count, self.encoder.dimension, texts, encode, kept=kept, tell=tell)
+        if not (folder / RELATIONS).is_file():
+            embed_relations(folder / RELATIONS, store, self.encoder)
+
+    def _kept(self, name: str, texts: Between) -> Kept:
+        assert self.base is not None
+        vectors = map_vectors(self.out / self.base.generation / name)
+        return Kept(vectors, texts, len(vectors) if self.plan.append else 0)
+
+    def _index(self, folder: Path) -> str:
+        vectors = map_vectors(folder / FACTS)
+        factory = FLAT if self.plan.index == AUTO else self.plan.index
+        if not (folder / INDEX).is_file():
+            self.progress(f"indexing facts ({factory})", 0, 0)
+            partial = folder / (INDEX + ".partial")
+            FactIndex.build(vectors, factory=factory).save(partial)
+            partial.replace(folder / INDEX)
+        return factory
+
+    def _graph(self, folder: Path, num_entities: int) -> None:
+        self.progress("linking facts", 0, 0)
+        triples = np.load(folder / TRIPLES, mmap_mode="r", allow_pickle=False)
+        write_adjacency(folder, triples[:, 0], triples[:, 1], triples[:, 2], num_entities)
+
+    def _manifest(self, store: KnowledgeStore, factory: str) -> Manifest:
+        return Manifest(
+            store_hash=store.content_hash(),
+            encoder=self.encoder.name,
+            encoder_sha256=self.encoder.sha256,
+            dimension=self.encoder.dimension,
+            facts=store.num_facts,
+            entities=store.num_entities,
+            relations=store.num_relations,
+            index=factory,
+            index_asked=self.plan.index,
+            files={},
+            sources=[source.entry() for source in self.plan.sources],
+            versions=_versions(),
+            built=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            generation=self.plan.generation,
+            store=self.places.name_of(self.plan),
+            kb_id=self.plan.kb_id,
+        )
 
 
-def _check_target(out: Path, *, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise KnowledgeError(f"{out} is a file; give a folder for --out")
-    if any(out.iterdir()):
-        if not (out / MANIFEST).is_file():
-            raise KnowledgeError(f"{out} holds something that is no knowledge base; give another folder for --out")
-        if not overwrite:
-            raise KnowledgeError(f"{out} exists; replace it with --overwrite or give another folder for --out")
+def _counter(progress: Progress, step: str, total: int) -> Callable[[int], None]:
+    done = 0
 
-
-def _swap(partial: Path, out: Path) -> None:
-    old = out.with_name(out.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    partial.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _build(
-    sources: Sequence[Path],
-    folder: Path,
-    encoder: SentenceEncoder,
-    file_format: str,
-    columns: Columns,
-    index: str,
-    progress: Progress,
-) -> BuildReport:
-    report = BuildReport()
-    with KnowledgeStore.create(folder / STORE) as store:
-        for name, path in source_names(sources):
-            _add_source(store, name, path, report, file_format, columns, progress)
-        if store.num_facts == 0:
-            raise KnowledgeError(f"no fact found in {', '.join(map(str, sources))}; see --format and --columns")
-        arrays = store.arrays()
-        np.save(folder / TRIPLES, np.stack([arrays.heads, arrays.relations, arrays.tails], axis=1).astype(np.int32))
-        _embed(store, folder, encoder, index, progress)
-        if report.rejects:
-            _write_rejects(folder / REJECTS, report)
-        report.manifest = _manifest(store, folder, encoder, index)
-    # Described after the store is closed: SQLite may still write at closing.
-    files = describe_files(folder, sorted(p.name for p in folder.iterdir() if p.name != MANIFEST))
-    report.manifest.files.update(files)
-    report.manifest.write(folder)
-    return report
-
-
-def source_names(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Name each source after its file, without suffixes; folders are read file by file; names stay unique.
-
-    Raises:
-        KnowledgeError: if a path does not exist.
-    """
-    named: dict[str, Path] = {}
-    for path in paths:
-        if not path.exists():
-            raise KnowledgeError(f"source {path} does not exist; check the path")
-        for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-            base = name = clean_text(source_name(file))  # as the store compares names
-            number = 2
-            while name in named and named[name] != file:
-                name, number = f"{base}-{number}", number + 1
-            named[name] = file
-    return list(named.items())
-
-
-def _add_source(
-    store: KnowledgeStore,
-    name: str,
-    path: Path,
-    report: BuildReport,
-    file_format: str,
-    columns: Columns,
-    progress: Progress,
-) -> None:
-    source_id = store.add_source(name, str(path), file_sha256(path))
-
-    def triples() -> Iterator[Triple]:
-        step = f"reading {name}"
-        records: Iterable[Triple | Alias | Reject] = read_source(path, format=file_format, name=name, columns=columns)
-        for number, record in enumerate(records, 1):
-            if number % 5000 == 0:
-                progress(step, number, 0)
-            if isinstance(record, Reject):
-                report.rejects.append((name, record))
-            elif isinstance(record, Triple):
-                yield record
-
-    added = store.add(triples(), source_id)
-    report.read[name], report.new[name], report.duplicate[name] = added.read, added.new, added.duplicate
-
-
-def _embed(store: KnowledgeStore, folder: Path, encoder: SentenceEncoder, index: str, progress: Progress) -> None:
-    def counter(step: str, total: int) -> Callable[[int], None]:
-        done = 0
-
-        def add(number: int) -> None:
-            nonlocal done
-            done += number
+    def add(number: int) -> None:
+        nonlocal done
+        done += number
+        if number:
             progress(step, done, total)
 
-        return add
-
-    facts = encoder.encode(store.fact_texts(), progress=counter("embedding facts", store.num_facts))
-    progress("indexing facts", 0, 0)
-    FactIndex.build(facts, factory=index).save(folder / INDEX)
-    entities = encoder.encode(store.entity_texts(), progress=counter("embedding entities", store.num_entities))
-    np.save(folder / ENTITIES, entities)
-    relations = encoder.encode([relation_text(name) for name in store.relation_names()])
-    np.save(folder / RELATIONS, relations.astype(np.float32))
-
-
-def relation_text(name: str) -> str:
-    """Return the words by which a relation is embedded: its sentence with neutral ends."""
-    return verbalise("something", name, "something")
-
-
-def _write_rejects(path: Path, report: BuildReport) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for source, reject in report.rejects:
-            record = {"source": source, "line": reject.line, "reason": reject.reason, "text": reject.text}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _manifest(store: KnowledgeStore, folder: Path, encoder: SentenceEncoder, index: str) -> Manifest:
-    return Manifest(
-        store_hash=store.content_hash(),
-        encoder=encoder.name,
-        encoder_sha256=encoder.sha256,
-        dimension=encoder.dimension,
-        facts=store.num_facts,
-        entities=store.num_entities,
-        relations=store.num_relations,
-        index=index,
-        files={},
-        sources=[{"name": s.name, "sha256": s.sha256, "licence": s.licence} for s in store.sources()],
-        versions=_versions(),
-        built=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
+    return add
 
 
 def _versions() -> dict[str, str]:

@@ -13,9 +13,12 @@ from kb.graph import FactGraph
 from kb.store import KnowledgeStore
 from retrieval.index import FactIndex
 from retrieval.manifest import Manifest
+from retrieval.store_place import STORE, store_of
 
-STORE = "store.sqlite"
+__all__ = ["ENTITIES", "FACTS", "INDEX", "RELATIONS", "STORE", "TRIPLES", "KnowledgeBase"]
+
 INDEX = "facts.faiss"
+FACTS = "facts.npy"
 TRIPLES = "triples.npy"
 ENTITIES = "entities.npy"
 RELATIONS = "relations.npy"
@@ -63,11 +66,12 @@ class KnowledgeBase:
                 f" model expects weights {encoder_sha256[:12]}…; build it again with the model's encoder: kvqa index-kb"
             )
         manifest.check_files(folder, thorough=thorough)
-        store = KnowledgeStore.open(folder / STORE)
-        index = FactIndex.load(folder / INDEX)
-        triples = np.load(folder / TRIPLES, mmap_mode="r")
-        entity_vectors = np.load(folder / ENTITIES, mmap_mode="r")
-        relation_vectors = np.load(folder / RELATIONS)
+        parts = folder / manifest.generation
+        store = KnowledgeStore.open(store_of(folder, manifest))
+        index = FactIndex.load(parts / INDEX)
+        triples = np.load(parts / TRIPLES, mmap_mode="r", allow_pickle=False)
+        entity_vectors = np.load(parts / ENTITIES, mmap_mode="r", allow_pickle=False)
+        relation_vectors = np.load(parts / RELATIONS, allow_pickle=False)
         found = {
             "facts": {store.num_facts, len(index), len(triples), manifest.facts},
             "entities": {store.num_entities, len(entity_vectors), manifest.entities},
@@ -78,7 +82,11 @@ class KnowledgeBase:
             if len(numbers) > 1:
                 raise KnowledgeError(
                     f"the parts of {folder} disagree on {what} ({', '.join(map(str, sorted(numbers)))});"
-                    f" build it again: kvqa index-kb SOURCE… --out {folder}"
+                    f" {manifest.repair(folder)}"
                 )
-        graph = FactGraph(triples[:, 0], triples[:, 1], triples[:, 2], store.num_entities)
+        if store.content_hash() != manifest.store_hash:
+            raise KnowledgeError(
+                f"the store of {folder} holds other facts than were indexed; {manifest.repair(folder)}"
+            )
+        graph = FactGraph.open(parts, triples, store.num_entities)
         return cls(folder, manifest, store, index, triples, graph, entity_vectors, relation_vectors)

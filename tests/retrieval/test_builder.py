@@ -86,9 +86,8 @@ def old(tmp_path: Path) -> Path:
 
 
 def assert_intact(old: Path) -> None:
-    """Check that the old knowledge base opens, and that nothing of a broken build lies beside it."""
+    """Check that the old knowledge base opens."""
     assert KnowledgeBase.open(old, thorough=True).store.fact_texts() == ["stone is a mineral"]
-    assert not [path.name for path in old.parent.iterdir() if path.name.startswith("kb.")]
 
 
 # --- what is built ---------------------------------------------------------------------------------------------------
@@ -99,10 +98,16 @@ def test_counts_and_rejects(sources: list[Path], tmp_path: Path) -> None:
     assert report.read == {"pets": 4, "more": 2}
     assert report.new == {"pets": 3, "more": 1}
     assert report.duplicate == {"pets": 1, "more": 1}
-    lines = (tmp_path / "kb" / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    assert report.refused == {"pets": 1, "more": 2} and report.states == {"pets": "new", "more": "new"}
+    assert report.rejects == tmp_path / "kb" / "gen-0001" / "rejects.jsonl"
+    lines = report.rejects.read_text(encoding="utf-8").splitlines()
     rejects = [json.loads(line) for line in lines]
     assert [(r["source"], r["line"]) for r in rejects] == [("pets", 5), ("more", 2), ("more", 4)]
-    assert [r.line for _, r in report.rejects] == [5, 2, 4]
+    assert [(r.source, r.count, r.lines) for r in report.refusals] == [
+        ("pets", 1, [5]),
+        ("more", 1, [2]),
+        ("more", 1, [4]),
+    ]
     assert rejects[0]["text"] == "dog\tIsA" and "not JSON" in rejects[1]["reason"] and "head" in rejects[2]["reason"]
 
 
@@ -139,10 +144,19 @@ def test_the_manifest_says_what_is_there(sources: list[Path], tmp_path: Path) ->
     assert (manifest.facts, manifest.entities, manifest.relations, manifest.dimension) == (4, 7, 4, 8)
     assert (manifest.encoder, manifest.encoder_sha256, manifest.index) == ("fake", "f" * 64, "Flat")
     assert manifest.store_hash == base.store.content_hash()
+    options = {"format": "auto", "columns": "auto", "language": "en"}
     assert manifest.sources == [
-        {"name": path.name.split(".")[0], "sha256": file_sha256(path), "licence": None} for path in sources
+        {
+            "name": path.name.split(".")[0],
+            "path": str(path),
+            "sha256": file_sha256(path),
+            "licence": None,
+            "options": options,
+        }
+        for path in sources
     ]
-    assert {*manifest.files, "manifest.json"} == {path.name for path in (tmp_path / "kb").iterdir()}
+    found = {str(path.relative_to(tmp_path / "kb")) for path in (tmp_path / "kb").rglob("*") if path.is_file()}
+    assert {*manifest.files, "manifest.json", ".checked.json", "gen-0001/plan.json"} == found
 
 
 def test_the_same_facts_from_elsewhere_have_the_same_hash(tmp_path: Path) -> None:
@@ -155,7 +169,14 @@ def test_the_same_facts_from_elsewhere_have_the_same_hash(tmp_path: Path) -> Non
 def test_the_progress_of_each_step_is_told(sources: list[Path], tmp_path: Path) -> None:
     said: list[tuple[str, int, int]] = []
     build_kb(sources, tmp_path / "kb", encoder=FAKE, progress=lambda *step: said.append(step))
-    assert said == [("embedding facts", 4, 4), ("indexing facts", 0, 0), ("embedding entities", 7, 7)]
+    assert said == [
+        ("finishing the store", 0, 0),
+        ("embedding facts", 4, 4),
+        ("embedding entities", 7, 7),
+        ("indexing facts (Flat)", 0, 0),
+        ("linking facts", 0, 0),
+        ("writing checksums", 0, 0),
+    ]
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -215,13 +236,9 @@ def test_an_index_that_cannot_be_made_is_named(sources: list[Path], old: Path, i
 # --- the target ------------------------------------------------------------------------------------------------------
 
 
-def test_an_old_knowledge_base_is_replaced_only_when_told(sources: list[Path], old: Path) -> None:
-    with pytest.raises(KnowledgeError, match=r"kb exists; replace it with --overwrite or give another folder"):
-        build_kb(sources, old, encoder=FAKE)
-    assert_intact(old)
+def test_an_old_knowledge_base_is_replaced_when_told(sources: list[Path], old: Path) -> None:
     build_kb(sources, old, encoder=FAKE, overwrite=True)
     assert KnowledgeBase.open(old, thorough=True).store.num_facts == 4
-    assert not [path.name for path in old.parent.iterdir() if path.name.startswith("kb.")]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -247,9 +264,13 @@ def test_an_empty_or_deep_folder_will_do(sources: list[Path], tmp_path: Path) ->
 
 
 def test_a_full_disk_while_embedding_leaves_the_old_one(sources: list[Path], old: Path) -> None:
-    with pytest.raises(KnowledgeError, match=r"cannot write .*kb: No space left on device; free space"):
+    with pytest.raises(
+        KnowledgeError, match=r"cannot write .*kb: No space left on device; free space and run the same"
+    ):
         build_kb(sources, old, encoder=FullDisk(), overwrite=True)
     assert_intact(old)
+    build_kb(sources, old, encoder=FAKE, overwrite=True)
+    assert KnowledgeBase.open(old, thorough=True).store.num_facts == 4
 
 
 @contextmanager
@@ -308,8 +329,8 @@ def test_a_killed_build_leaves_the_old_one_and_is_made_good(sources: list[Path],
     finally:
         child.kill()
     assert child.wait() == -signal.SIGKILL and flag.exists()
-    assert old.with_name("kb.building").is_dir()
+    assert (old / "building").is_dir()
     assert KnowledgeBase.open(old, thorough=True).store.fact_texts() == ["stone is a mineral"]
     build_kb(sources, old, encoder=FAKE, overwrite=True)
     assert KnowledgeBase.open(old, thorough=True).store.num_facts == 4
-    assert not old.with_name("kb.building").exists()
+    assert not (old / "building").exists()

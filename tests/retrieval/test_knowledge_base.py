@@ -72,6 +72,7 @@ def test_no_knowledge_base(tmp_path: Path) -> None:
     ],
 )
 def test_parts_of_two_knowledge_bases_are_not_mixed(copy: Path, other_kb: Path, part: str, message: str) -> None:
+    part = f"gen-0001/{part}"
     shutil.copy(other_kb / part, copy / part)
     with pytest.raises(KnowledgeError, match=rf"{part} (has .* bytes, the manifest says|was altered)"):
         KnowledgeBase.open(copy)
@@ -82,14 +83,16 @@ def test_parts_of_two_knowledge_bases_are_not_mixed(copy: Path, other_kb: Path, 
 
 @pytest.mark.parametrize("part", [STORE, INDEX, TRIPLES, ENTITIES, RELATIONS])
 def test_a_truncated_part_is_named(copy: Path, part: str) -> None:
-    (copy / part).write_bytes((copy / part).read_bytes()[:-40])
+    path = copy / "gen-0001" / part
+    path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(KnowledgeError, match=rf"{part} has .* bytes, the manifest says .*build it again"):
         KnowledgeBase.open(copy)
 
 
 @pytest.mark.parametrize(("part", "size"), [(INDEX, 60), (INDEX, 0), (STORE, 0), (STORE, 10)])
 def test_a_truncated_part_is_refused_also_where_the_manifest_was_made_to_fit(copy: Path, part: str, size: int) -> None:
-    (copy / part).write_bytes((copy / part).read_bytes()[:size])
+    path = copy / "gen-0001" / part
+    path.write_bytes(path.read_bytes()[:size])
     fix_manifest(copy)
     with pytest.raises(KnowledgeError, match=rf"{part} .*kvqa index-kb"):
         KnowledgeBase.open(copy)

@@ -1,12 +1,13 @@
 import hashlib
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from kb.errors import KnowledgeError
-from retrieval.manifest import MANIFEST, Manifest, describe_files, file_sha256, write_text_safely
+from retrieval.manifest import CHECKED, MANIFEST, Manifest, describe_files, file_sha256, write_text_safely
 
 LARGE = (1 << 20) + 1
 """Bytes of a file that only a thorough check reads."""
@@ -75,9 +76,9 @@ def test_a_folder_without_manifest_is_no_knowledge_base(tmp_path: Path) -> None:
         (b"[]", r"manifest\.json is damaged"),
         (b"{}", r"is damaged .*missing"),
         (json.dumps(asdict(CARD) | {"colour": "red"}).encode(), "is damaged .*'colour'"),
-        (json.dumps(asdict(CARD) | {"format": 2}).encode(), "has format 2, this version reads 1"),
+        (json.dumps(asdict(CARD) | {"format": 1}).encode(), "has format 1, this version reads 2"),
         # Another format is likely to have other fields; what it is must be said all the same.
-        (json.dumps(asdict(CARD) | {"format": 2, "colour": "red"}).encode(), "has format 2, this version reads 1"),
+        (json.dumps(asdict(CARD) | {"format": 1, "colour": "red"}).encode(), "has format 1, this version reads 2"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -112,11 +113,54 @@ def test_missing_resized_and_altered_files_are_found(
         Manifest.read(folder).check_files(folder)
 
 
-def test_a_large_file_is_hashed_only_when_thorough(folder: Path) -> None:
-    (folder / "large").write_bytes(b"y" * LARGE)
+def test_a_large_file_is_read_only_when_it_was_touched_or_thorough(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(path: Path) -> str:
+        read.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr("retrieval.manifest.file_sha256", noted)
+    manifest = Manifest.read(folder)
+    manifest.check_files(folder)
+    assert read == ["small"]
+    manifest.check_files(folder, thorough=True)
+    assert read == ["small", "small", "large"]
+    os.utime(folder / "large")
+    manifest.check_files(folder)
+    assert read[3:] == ["small", "large"]
+    manifest.check_files(folder)  # was remembered
+    assert read[5:] == ["small"]
+
+
+def test_an_altered_large_file_is_found_at_opening(folder: Path) -> None:
+    (folder / "large").write_bytes(b"x" * (LARGE - 1) + b"y")
+    for _ in range(2):
+        with pytest.raises(KnowledgeError, match="large was altered after it was built"):
+            Manifest.read(folder).check_files(folder)
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "null"])
+def test_without_the_note_of_what_was_checked_everything_is_read(folder: Path, content: str | None) -> None:
+    (folder / CHECKED).unlink()
+    if content is not None:
+        (folder / CHECKED).write_text(content)
     Manifest.read(folder).check_files(folder)
-    with pytest.raises(KnowledgeError, match="large was altered after it was built"):
-        Manifest.read(folder).check_files(folder, thorough=True)
+    status = (folder / "large").stat()
+    (folder / "large").write_bytes(b"y" * LARGE)
+    (folder / CHECKED).unlink()
+    os.utime(folder / "large", ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(KnowledgeError, match="large was altered"):
+        Manifest.read(folder).check_files(folder)
+
+
+def test_the_repair_names_the_sources(folder: Path) -> None:
+    manifest = replace(CARD, sources=[{"path": "/data/my facts.tsv"}, {"path": "/data/b.tsv"}])
+    assert manifest.repair(Path("kb")) == (
+        "build it again: kvqa index-kb '/data/my facts.tsv' /data/b.tsv --out kb --overwrite"
+    )
 
 
 def test_id_stands_for_facts_encoder_and_index() -> None:

@@ -1,0 +1,103 @@
+"""A `.npy` file of vectors that is written shard by shard, in any order, and can be gone on with after a crash."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARD = 1 << 16
+"""Rows of one shard."""
+
+
+class VectorFile:
+    """Vectors on their way to `path`.
+
+    Until `finish` they lie in `<path>.partial`, and `<path>.shards` lists the shards that are whole. Written with
+    plain calls, not through a memory map: a full disk is then an error and not the end of the process.
+
+    Args:
+        path: Target.
+        shape: (rows, dimension) of the float16 vectors.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self.path, self.shape = path, shape
+        self._partial = path.with_name(path.name + ".partial")
+        self._list = path.with_name(path.name + ".shards")
+        self._header = _header(shape)
+        self.done = self._done()
+        mode = "r+b" if self.done else "w+b"
+        self._file = self._partial.open(mode)
+        if not self.done:
+            self._list.unlink(missing_ok=True)
+            self._file.write(self._header)
+            self._file.flush()
+
+    @property
+    def todo(self) -> list[int]:
+        """Numbers of the shards that are not there yet."""
+        return [number for number in range(-(-self.shape[0] // SHARD)) if number not in self.done]
+
+    def span(self, shard: int) -> tuple[int, int]:
+        """Return first row and the row after the last of a shard."""
+        return shard * SHARD, min((shard + 1) * SHARD, self.shape[0])
+
+    def write(self, shard: int, vectors: NDArray[np.float16]) -> None:
+        """Write one shard, and note that it is whole once it is on the disk.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
+        start, stop = self.span(shard)
+        assert vectors.shape == (stop - start, self.shape[1])
+        self._file.seek(len(self._header) + start * self.shape[1] * 2)
+        self._file.write(np.ascontiguousarray(vectors, dtype="<f2").data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        with self._list.open("a", encoding="ascii") as file:
+            file.write(f"{shard}\n")
+        self.done.add(shard)
+
+    def finish(self) -> None:
+        """Put the file into its place."""
+        self._file.close()
+        self._partial.replace(self.path)
+        self._list.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Release the file; what is written stays for the next run."""
+        self._file.close()
+
+    def _done(self) -> set[int]:
+        if not self._partial.is_file() or not self._list.is_file():
+            return set()
+        with self._partial.open("rb") as file:
+            if file.read(len(self._header)) != self._header:
+                return set()
+        lines = self._list.read_text(encoding="ascii").splitlines(keepends=True)
+        return {int(line) for line in lines if line.endswith("\n")}  # the last line may be half a number
+
+
+def map_vectors(path: Path) -> NDArray[Any]:
+    """Return the vectors of a finished file, mapped into memory."""
+    vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return vectors
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array beside `path` and rename it into place."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    partial.replace(path)
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    stream = BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f2", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
