@@ -23,10 +23,10 @@ from kb.errors import KnowledgeError
 from kb.readers import Columns
 from kb.store import KnowledgeStore
 from retrieval.embed_stage import Between, EncodeShards, Kept, embed_relations, embed_rows, encode_here, relation_text
-from retrieval.embedding import SentenceEncoder as Encoder
+from retrieval.embedding import Encoder, StaticEncoder, base_encoder, open_encoder
 from retrieval.generations import check_target, locked, publish, staging
-from retrieval.index import FLAT, FactIndex, empty_index
-from retrieval.knowledge_base import ENTITIES, FACTS, INDEX, RELATIONS, TRIPLES
+from retrieval.index import AUTO, FactIndex, choose_index, empty_index, index_recall
+from retrieval.knowledge_base import ENTITIES, FACTS, INDEX, RELATIONS, TRIPLES, open_index
 from retrieval.manifest import MANIFEST, Manifest, describe_files
 from retrieval.plan import PLAN, Plan, Reading, make_plan, plan_sources, read_plan, source_names
 from retrieval.report import REJECTS, BuildReport, Refusal, write_rejects
@@ -36,8 +36,10 @@ from retrieval.vector_file import map_vectors, save_array
 
 __all__ = ["REJECTS", "BuildReport", "Progress", "Refusal", "build_kb", "relation_text", "source_names"]
 
-AUTO = "auto"
+ENCODER = "encoder"
+"""Folder, within a generation, of an encoder that was made for it."""
 
+_RECALL_SAMPLE = 128
 _LIBRARIES = (
     "faiss-cpu",
     "faiss-gpu-cu12",
@@ -55,7 +57,7 @@ def build_kb(
     sources: Sequence[Path],
     out: Path,
     *,
-    encoder: Encoder | None = None,
+    encoder: Encoder | str | None = None,
     file_format: str = "auto",
     columns: Columns = "auto",
     language: str = "en",
@@ -76,7 +78,8 @@ def build_kb(
 
     Args:
         sources: Files, or folders of files. None is needed where `out` exists.
-        encoder: None is the one of the knowledge base, or the default. Another one embeds everything anew.
+        encoder: An encoder or the name of one; None is the one of the knowledge base, or the default. Another one
+            than that of the knowledge base embeds everything anew.
         file_format: Name of a reader of `kb.readers.READERS`, or `"auto"`.
         columns: Column order of TSV and CSV files, see `kb.readers`.
         language: Language of the texts that are read, where a format has several.
@@ -100,7 +103,7 @@ def build_kb(
             if not sources and base is None:
                 raise KnowledgeError("no source given; name at least one file of facts")
             planned, removed = plan_sources(sources, Reading(file_format, columns, language, licence), base, remove)
-            encoder = encoder or (Encoder(base.encoder) if base else Encoder())
+            encoder = _opened(encoder, out, base)
             asked = index or (base.index_asked if base else AUTO)
             places = StorePlaces(out, store, base)
             identity = (encoder.name, encoder.sha256)
@@ -118,6 +121,14 @@ def build_kb(
                 f"cannot write {out}: {reason}; free space and run the same command again to go on, "
                 "or choose another --out"
             ) from None
+
+
+def _opened(encoder: Encoder | str | None, out: Path, base: Manifest | None) -> Encoder:
+    if encoder is None or (base is not None and encoder == base.encoder):
+        # A static encoder from the copy that was made with the vectors: another machine may distil other weights.
+        kept = None if base is None else out / base.generation / ENCODER
+        return open_encoder(*([base.encoder] if base else []), folder=kept if kept and kept.is_dir() else None)
+    return open_encoder(encoder) if isinstance(encoder, str) else encoder
 
 
 def _is_there_already(plan: Plan, base: Manifest) -> bool:
@@ -160,10 +171,11 @@ class _Build:
             report.count(store)
             self._triples(folder, store)
             self._vectors(folder, store)
-            factory = self._index(folder)
+            factory, recall = self._index(folder)
+            self._keep_encoder(folder)
             self._graph(folder, store.num_entities)
             rejects = write_rejects(folder / REJECTS, store)
-            manifest = self._manifest(store, factory)
+            manifest = self._manifest(store, factory, recall)
         # Described after the store is closed: SQLite may still write at closing.
         self.progress("writing checksums", 0, 0)
         names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
@@ -232,22 +244,30 @@ class _Build:
         vectors = map_vectors(self.out / self.base.generation / name)
         return Kept(vectors, texts, len(vectors) if self.plan.append else 0)
 
-    def _index(self, folder: Path) -> str:
+    def _index(self, folder: Path) -> tuple[str, float]:
+        """Return factory string and recall@10."""
         vectors = map_vectors(folder / FACTS)
-        factory = FLAT if self.plan.index == AUTO else self.plan.index
+        factory = choose_index(*vectors.shape) if self.plan.index == AUTO else self.plan.index
         if not (folder / INDEX).is_file():
             self.progress(f"indexing facts ({factory})", 0, 0)
             partial = folder / (INDEX + ".partial")
             FactIndex.build(vectors, factory=factory).save(partial)
             partial.replace(folder / INDEX)
-        return factory
+        self.progress("measuring recall", 0, 0)
+        index = open_index(folder)
+        return factory, index_recall(index, vectors, sample=_RECALL_SAMPLE)
+
+    def _keep_encoder(self, folder: Path) -> None:
+        if isinstance(self.encoder, StaticEncoder) and not (folder / ENCODER).is_dir():
+            self.encoder.save(folder / ENCODER)
 
     def _graph(self, folder: Path, num_entities: int) -> None:
         self.progress("linking facts", 0, 0)
         triples = np.load(folder / TRIPLES, mmap_mode="r", allow_pickle=False)
         write_adjacency(folder, triples[:, 0], triples[:, 1], triples[:, 2], num_entities)
 
-    def _manifest(self, store: KnowledgeStore, factory: str) -> Manifest:
+    def _manifest(self, store: KnowledgeStore, factory: str, recall: float) -> Manifest:
+        base = base_encoder(self.encoder)
         return Manifest(
             store_hash=store.content_hash(),
             encoder=self.encoder.name,
@@ -265,6 +285,8 @@ class _Build:
             generation=self.plan.generation,
             store=self.places.name_of(self.plan),
             kb_id=self.plan.kb_id,
+            recall10=round(recall, 4),
+            base_encoder_sha256=None if base is self.encoder else base.sha256,
         )
 
 

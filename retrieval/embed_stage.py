@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kb.packed import StringTable
 from kb.relations import verbalise
 from kb.store import KnowledgeStore
-from retrieval.embedding import SentenceEncoder as Encoder
+from retrieval.embedding import Encoder
 from retrieval.vector_file import SHARD, VectorFile, save_array
 
 Vectors: TypeAlias = NDArray[np.float16]

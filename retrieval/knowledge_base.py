@@ -68,7 +68,7 @@ class KnowledgeBase:
         manifest.check_files(folder, thorough=thorough)
         parts = folder / manifest.generation
         store = KnowledgeStore.open(store_of(folder, manifest))
-        index = FactIndex.load(parts / INDEX)
+        index = open_index(parts)
         triples = np.load(parts / TRIPLES, mmap_mode="r", allow_pickle=False)
         entity_vectors = np.load(parts / ENTITIES, mmap_mode="r", allow_pickle=False)
         relation_vectors = np.load(parts / RELATIONS, allow_pickle=False)
@@ -90,3 +90,13 @@ class KnowledgeBase:
             )
         graph = FactGraph.open(parts, triples, store.num_entities)
         return cls(folder, manifest, store, index, triples, graph, entity_vectors, relation_vectors)
+
+
+def open_index(parts: Path) -> FactIndex:
+    """Open the index of the generation in `parts`, with the vectors beside it where the index compresses them.
+
+    Raises:
+        KnowledgeError: if a file is missing or damaged.
+    """
+    index = FactIndex.load(parts / INDEX)
+    return index if index.lossless else FactIndex.load(parts / INDEX, rows=parts / FACTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ from kb.errors import KnowledgeError
 from kb.readers import Columns, source_name
 from kb.triple import clean_text
 from retrieval.generations import BUILDING, current_generation, next_generation
-from retrieval.manifest import Manifest, file_sha256, write_text_safely
+from retrieval.manifest import MANIFEST, Manifest, file_sha256, write_text_safely
 
 PLAN = "plan.json"
 
@@ -89,7 +90,7 @@ class Plan:
     @property
     def schema(self) -> str:
         """Name of the schema of this generation in a database."""
-        return f"kvqa_{self.kb_id}_{self.generation.replace('-', '_')}"
+        return schema_name(self.kb_id, self.generation)
 
     @property
     def changes_nothing(self) -> bool:
@@ -103,6 +104,11 @@ class Plan:
     def same_work(self, other: Plan | None) -> bool:
         """Say if what was done for `other` is of use: the index may be another, it is made last."""
         return other is not None and replace(other, index=self.index) == self
+
+
+def schema_name(kb_id: str, generation: str) -> str:
+    """Return the name of the schema, in a database, of a generation."""
+    return f"kvqa_{kb_id}_{generation.replace('-', '_')}"
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -127,8 +133,8 @@ def make_plan(
 ) -> Plan:
     """Return the plan for the next generation of the knowledge base in `out`; see `Plan`."""
     current = current_generation(out)
-    begun = read_plan(out / BUILDING)
-    kb_id = base.kb_id if base else begun.kb_id if begun else secrets.token_hex(4)
+    begun = read_plan(out / BUILDING) or read_plan(out / next_generation(current))
+    kb_id = base.kb_id if base else begun.kb_id if begun else _kb_id(out)
     append = base is not None and _is_append(sources, base) and bool(base.store.count("://")) == bool(store)
     name = base.generation if base else None
     return Plan(sources, removed, name, append, list(encoder), index, store, kb_id, next_generation(current))
@@ -184,6 +190,15 @@ def source_names(paths: Sequence[Path], known: dict[str, str] | None = None) -> 
                 name, number = f"{base}-{number}", number + 1
             named[name] = file
     return list(named.items())
+
+
+def _kb_id(out: Path) -> str:
+    """Return the name of the knowledge base that is to be overwritten, or a new one."""
+    try:
+        name = json.loads((out / MANIFEST).read_text(encoding="utf-8")).get("kb_id")
+    except (OSError, ValueError, AttributeError):
+        name = None
+    return name if isinstance(name, str) and re.fullmatch("[0-9a-f]{8}", name) else secrets.token_hex(4)
 
 
 def _is_append(sources: Sequence[PlannedSource], base: Manifest) -> bool:

@@ -11,9 +11,9 @@ from kb.database import Place, place_of
 from kb.errors import KnowledgeError
 from kb.postgres import PostgresSchema
 from kb.sqlite import SqliteFile
-from retrieval.generations import BUILDING
+from retrieval.generations import BUILDING, current_generation
 from retrieval.manifest import Manifest
-from retrieval.plan import Plan
+from retrieval.plan import Plan, schema_name
 
 STORE = "store.sqlite"
 
@@ -65,10 +65,10 @@ class StorePlaces:
         return str(place) if isinstance(place, PostgresSchema) else f"{plan.generation}/{STORE}"
 
     def drop_others(self, plan: Plan) -> None:
-        """Drop the schemas of this knowledge base that belong neither to the generation before nor to the plan."""
-        new, base = self.of_plan(plan), self.of_base()
+        """Drop the schemas of this knowledge base that belong neither to the current generation nor to the plan."""
+        new, current = self.of_plan(plan), current_generation(self.out)
         if isinstance(new, PostgresSchema):
-            kept = {new.name, new.partial().name, base.name if isinstance(base, PostgresSchema) else ""}
+            kept = {new.name, new.partial().name, schema_name(plan.kb_id, current) if current else ""}
             for place in new.siblings(f"kvqa_{plan.kb_id}_"):
                 if place.name not in kept:
                     place.remove()

@@ -32,7 +32,7 @@ def index_kb(
     licence: Annotated[str | None, typer.Option(help="Licence of the files, kept with their facts.")] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Sentence encoder: package, folder or hub id. Default: that of the folder, or MiniLM."),
+        typer.Option(help="Encoder: package, folder, hub id, or static. Default: that of the folder, or MiniLM."),
     ] = None,
     index: Annotated[
         str | None, typer.Option(help="FAISS factory string, or auto: chosen by the number of facts.")
@@ -53,14 +53,13 @@ def index_kb(
     """
     from kvqa.progress import build_progress
     from retrieval.builder import build_kb
-    from retrieval.embedding import SentenceEncoder
 
     started = time.perf_counter()
     with build_progress(Console(stderr=True, quiet=quiet)) as progress:
         report = build_kb(
             sources or [],
             out,
-            encoder=SentenceEncoder(encoder) if encoder else None,
+            encoder=encoder,
             file_format=file_format,
             columns=columns,  # type: ignore[arg-type]
             language=language,

@@ -174,6 +174,7 @@ def test_the_progress_of_each_step_is_told(sources: list[Path], tmp_path: Path) 
         ("embedding facts", 4, 4),
         ("embedding entities", 7, 7),
         ("indexing facts (Flat)", 0, 0),
+        ("measuring recall", 0, 0),
         ("linking facts", 0, 0),
         ("writing checksums", 0, 0),
     ]
