@@ -41,11 +41,12 @@ LAYERS = {
     "build": BELOW_BUILD | {"training"},
     "answering": BELOW_BUILD,
     "evaluate": BELOW_BUILD | {"build", "answering", "explain"},
+    "attack": BELOW_BUILD,
     "drawing": BELOW_BUILD | {"answering"},
     "explain": BELOW_BUILD | {"answering", "evaluate", "drawing"},
     "demo": BELOW_BUILD | {"answering", "explain"},
     "contrast": LEAVES | {"scoring"},
-    "cli": BELOW_CLI | {"demo"},
+    "cli": BELOW_CLI | {"attack", "demo"},
     "__main__": {"cli"},
     "__init__": BELOW_CLI,  # the front door; what it imports eagerly is held down by `slow_start`
 }

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from kb.errors import KnowledgeError
-from kvqa.cli import answer, contrast, data, evaluate, features, index_kb, knowledge, samples, score, train
+from kvqa.cli import answer, attack, contrast, data, evaluate, features, index_kb, knowledge, samples, score, train
 from kvqa.errors import InputError
 
 COMMANDS = (
@@ -24,6 +24,7 @@ COMMANDS = (
     train.train,
     evaluate.evaluate,
     score.score,
+    attack.attack,
     samples.fetch_detector,
     samples.demo,
 )
