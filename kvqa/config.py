@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_type_hints
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -55,5 +55,8 @@ def _unknown(record: Mapping[str, Any], kind: type, prefix: str = "") -> Iterato
     for key, value in record.items():
         if key not in known:
             yield f"{prefix}{key}"
-        elif is_dataclass(types[key]) and isinstance(value, Mapping):
-            yield from _unknown(value, types[key], f"{prefix}{key}.")
+        elif isinstance(value, Mapping):
+            # `Part | None` is a part as well: whoever writes it into the file wants it.
+            for part in (types[key], *get_args(types[key])):
+                if is_dataclass(part) and isinstance(part, type):
+                    yield from _unknown(value, part, f"{prefix}{key}.")

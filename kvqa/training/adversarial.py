@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from kvqa.models.perturbation import AttackSettings, Norm, Parts, attack, project, size, unit
 
 AdversarialMethod = Literal["free", "fgsm", "ifgsm", "pgd"]
-On = Literal["words", "visual", "both"]
+Perturb = Literal["words", "visual", "both"]
 Distribution = Literal["softmax", "sigmoid"]
 Output = TypeVar("Output")
 
@@ -29,7 +29,7 @@ class AdversarialSettings:
 
     Attributes:
         method: See above.
-        on: What is perturbed.
+        perturb: Which inputs are changed.
         steps: K, of every method but `fgsm`.
         lr: Length of a step, in the units of the input.
         max_norm: Radius of the ball that the change stays in; for `free`, 0 is no limit.
@@ -44,7 +44,7 @@ class AdversarialSettings:
     """
 
     method: AdversarialMethod = "free"
-    on: On = "both"
+    perturb: Perturb = "both"
     steps: int = 3
     lr: float = 1e-3
     max_norm: float = 0.0
@@ -57,7 +57,7 @@ class AdversarialSettings:
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the values."""
-        choices = (("method", AdversarialMethod), ("on", On), ("norm", Norm), ("distribution", Distribution))
+        choices = (("method", AdversarialMethod), ("perturb", Perturb), ("norm", Norm), ("distribution", Distribution))
         for name, allowed in choices:
             if getattr(self, name) not in get_args(allowed):
                 yield f"{name} {getattr(self, name)!r} is none of {', '.join(get_args(allowed))}"
@@ -180,9 +180,9 @@ class _Step:
         # Leaves collect the gradients of all passes, so the graph that made the inputs is run through once.
         self.leaves = {n: values.detach().requires_grad_(values.requires_grad) for n, values in self.given.items()}
         self.masks = {name: mask for name, mask in masks.items() if mask is not None and name in self.given}
-        self.perturbed = [name for name in self.given if settings.on in (name, "both")]
+        self.perturbed = [name for name in self.given if settings.perturb in (name, "both")]
         if not self.perturbed:
-            raise ValueError(f"there is no input to perturb on {settings.on!r}; given: {', '.join(self.given)}")
+            raise ValueError(f"there is no input to perturb on {settings.perturb!r}; given: {', '.join(self.given)}")
         self.clean_logits: Tensor | None = None
         self.total = 0.0
         self.clean: float | None = None

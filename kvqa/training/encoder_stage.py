@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kvqa.data.collate import Collator, concept_text, drop_regions
+from kvqa.data.collate import Batch, Collator, concept_text, drop_regions
 from kvqa.data.example import Example
 from kvqa.data.gold import UNKNOWN
+from kvqa.models.crossmodal import Embeddings
 from kvqa.models.encoder import QuestionImage, QuestionImageEncoder
 from kvqa.models.model import mixed_precision
-from kvqa.training.objectives import class_loss, search_loss
+from kvqa.training.adversarial import AdversarialSettings, Perturbable, adversarial_step
+from kvqa.training.objectives import class_loss, search_logits, search_loss
 from kvqa.training.optim import adamw, linear_schedule, start_at
 from kvqa.training.state import load_state, save_state, seed_epoch, settings_text, trainable
 from kvqa.training.targets import Targets
@@ -38,6 +40,8 @@ class EncoderStage:
         tau: Temperature of the search losses.
         region_dropout: Rate at which seen labels are left out.
         fact, answer, anchor, relation, side, visible, vocabulary: Weights of the loss terms; 0 switches one off.
+        adversarial: Train on changed word and label vectors as well; None does not. The KL term compares how the
+            facts are ranked.
     """
 
     epochs: int = 3
@@ -56,6 +60,7 @@ class EncoderStage:
     side: float = 0.5
     visible: float = 0.3
     vocabulary: float = 0.5
+    adversarial: AdversarialSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,36 @@ def _optimizer(encoder: QuestionImageEncoder, stage: EncoderStage) -> torch.opti
     return optimizer
 
 
+def backward(
+    encoder: QuestionImageEncoder, batch: Batch, space: SearchSpace, targets: Targets, stage: EncoderStage
+) -> float:
+    """Leave the gradients of a batch in the parameters, plain or adversarial as `stage` says, and return the loss."""
+    device = encoder.bridge.weight.device
+
+    def forward(words: Tensor | None, labels: Tensor | None) -> QuestionImage:
+        assert words is not None and labels is not None
+        with mixed_precision(device):
+            return encoder(batch, Embeddings(words, labels))
+
+    def loss(out: QuestionImage) -> Tensor:
+        with mixed_precision(device):
+            return encoder_loss(out, space, targets, stage)
+
+    embedded = encoder.trunk.embed(batch)
+    if stage.adversarial is None:
+        total = loss(forward(embedded.words, embedded.vision))
+        total.backward()
+        return total.item()
+    report = adversarial_step(
+        forward,
+        Perturbable(embedded.words, embedded.vision, batch.mask, batch.region_mask),
+        loss,
+        stage.adversarial,
+        logits=lambda out: search_logits(out.fact, space.facts, tau=stage.tau),
+    )
+    return report.loss
+
+
 def train_encoder(
     encoder: QuestionImageEncoder,
     collator: Collator,
@@ -192,14 +227,12 @@ def train_encoder(
             shown = [
                 replace(examples[i], regions=drop_regions(examples[i].regions, stage.region_dropout, rng)) for i in rows
             ]
-            with mixed_precision(device):
-                loss = encoder_loss(encoder(collator(shown).to(device)), space, targets.take(rows), stage)
-            loss.backward()
+            loss = backward(encoder, collator(shown).to(device), space, targets.take(rows), stage)
             torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            total += loss.item() * len(rows)
+            total += loss * len(rows)
         save_state(state, encoder, optimizer, epoch=epoch + 1, settings=settings)
         seconds = time.perf_counter() - start
         rate = len(examples) / seconds

@@ -61,3 +61,6 @@ class Experiment:
             yield f"folds {self.folds} is less than 1"
         if not 0 <= self.calibration < 0.9:
             yield f"calibration {self.calibration} is not in [0, 0.9)"
+        if self.encoder_stage.adversarial is not None:
+            for problem in self.encoder_stage.adversarial.problems():
+                yield f"encoder_stage.adversarial: {problem}"

@@ -11,6 +11,11 @@ from kvqa.models.graph import Reasoning
 NO_TARGET = -1
 
 
+def search_logits(queries: Tensor, vectors: Tensor, *, tau: float) -> Tensor:
+    """Return the cosines (B, K) of unit `queries` (B, S) and `vectors` (K, S), divided by `tau`."""
+    return ((queries / tau).to(vectors.dtype) @ vectors.T).float()
+
+
 def search_loss(queries: Tensor, vectors: Tensor, targets: Tensor, *, tau: float = 0.03) -> Tensor:
     """Return the cross-entropy of the wanted row among *all* rows: every other row is a negative.
 
@@ -23,7 +28,7 @@ def search_loss(queries: Tensor, vectors: Tensor, targets: Tensor, *, tau: float
         targets: (B,) int64 rows of `vectors`; -1 leaves an example out.
         tau: Temperature of the softmax.
     """
-    logits = ((queries / tau).to(vectors.dtype) @ vectors.T).float()  # (B, K)
+    logits = search_logits(queries, vectors, tau=tau)
     return F.cross_entropy(logits, targets, ignore_index=NO_TARGET) if (targets >= 0).any() else logits.sum() * 0
 
 

@@ -54,6 +54,15 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert str(path) in message and "\n" not in message
 
 
+def test_a_part_that_may_be_left_out_is_checked_where_it_is_there(tmp_path: Path) -> None:
+    good = (CONFIGS / "adversarial.yaml").read_text(encoding="utf-8")
+    config = read_config(CONFIGS / "adversarial.yaml", Experiment)
+    assert config.encoder_stage.adversarial is not None and config.encoder_stage.adversarial.perturb == "words"
+    assert read_config(CONFIGS / "fvqa.yaml", Experiment).encoder_stage.adversarial is None
+    with pytest.raises(InputError, match=r"unknown key encoder_stage.adversarial.eps;.*steps 0 is less than 1"):
+        read_config(_write(tmp_path, good.replace("    steps: 3", "    steps: 0\n    eps: 1")), Experiment)
+
+
 def test_values_that_do_not_go_together_are_said_with_unknown_keys(tmp_path: Path) -> None:
     path = _write(tmp_path, "name: supper\nguests: 0\nspoons: 3\n")
     with pytest.raises(InputError, match=r"unknown key spoons; guests 0 is less than 1"):

@@ -81,7 +81,7 @@ def _loop(model: Toy, settings: AdversarialSettings, passes: int) -> tuple[dict[
         leaves = [values.clone().requires_grad_() for values in points[-1]]
         found = torch.autograd.grad(loss(leaves[0], leaves[1], clean()), leaves)
         moved = []
-        for delta, gradient, mask, on in zip(leaves, found, (MASK, REGIONS_MASK), ("words", "visual"), strict=True):
+        for delta, gradient, mask, part in zip(leaves, found, (MASK, REGIONS_MASK), ("words", "visual"), strict=True):
             g = gradient * mask[..., None]
             length = (g.flatten(1).norm(dim=1) if settings.norm == "l2" else g.flatten(1).abs().amax(1))[:, None, None]
             new = delta.detach() + settings.lr * g / length
@@ -90,7 +90,7 @@ def _loop(model: Toy, settings: AdversarialSettings, passes: int) -> tuple[dict[
                     new = new * (settings.max_norm / new.flatten(1).norm(dim=1)[:, None, None]).clamp(max=1)
                 else:
                     new = new.clamp(-settings.max_norm, settings.max_norm)
-            moved.append(new if settings.on in (on, "both") else delta.detach())
+            moved.append(new if settings.perturb in (part, "both") else delta.detach())
         points.append((moved[0], moved[1]))
     model.zero_grad()
     total = torch.stack([loss(w, v, clean()) for w, v in points]).mean()
@@ -98,14 +98,19 @@ def _loop(model: Toy, settings: AdversarialSettings, passes: int) -> tuple[dict[
     return _gradients(model), [words for words, _ in points]
 
 
-@pytest.mark.parametrize("on", ["words", "visual", "both"])
+@pytest.mark.parametrize("perturb", ["words", "visual", "both"])
 @pytest.mark.parametrize(("norm", "max_norm"), [("l2", 0.0), ("l2", 0.4), ("linf", 0.4)])
 @pytest.mark.parametrize("published", [True, False])
 def test_the_gradients_of_all_passes_add_up_as_in_one_explicit_loss(
-    on: Any, norm: Any, max_norm: float, published: bool
+    perturb: Any, norm: Any, max_norm: float, published: bool
 ) -> None:
     settings = dataclasses.replace(
-        PUBLISHED, on=on, norm=norm, max_norm=max_norm, use_last_update=not published, detach_clean=not published
+        PUBLISHED,
+        perturb=perturb,
+        norm=norm,
+        max_norm=max_norm,
+        use_last_update=not published,
+        detach_clean=not published,
     )
     model = Toy()
     expected, points = _loop(model, settings, passes=3 if published else 4)
@@ -156,7 +161,9 @@ def test_the_change_stays_in_the_ball_off_the_padding_and_is_reported() -> None:
 @pytest.mark.parametrize("method", ["fgsm", "ifgsm", "pgd"])
 def test_attack_first_trains_on_the_clean_and_the_attacked_batch(method: Any) -> None:
     model = Toy()
-    settings = AdversarialSettings(method=method, on="words", norm="linf", lr=0.1, max_norm=0.2, kl=0.7, clean=0.25)
+    settings = AdversarialSettings(
+        method=method, perturb="words", norm="linf", lr=0.1, max_norm=0.2, kl=0.7, clean=0.25
+    )
     report = adversarial_step(model, _inputs(model), _task, settings, generator=torch.Generator().manual_seed(0))
     found = _gradients(model)
     attacked = model.seen[-1] - model.words(IDS).detach()
@@ -206,13 +213,13 @@ def test_other_outputs_and_another_backward_are_possible() -> None:
 
 def test_an_input_that_is_not_there_cannot_be_perturbed() -> None:
     with pytest.raises(ValueError, match=r"no input to perturb on 'visual'; given: words"):
-        adversarial_step(Toy(), Perturbable(words=torch.zeros(3, 3, 4)), _task, AdversarialSettings(on="visual"))
+        adversarial_step(Toy(), Perturbable(words=torch.zeros(3, 3, 4)), _task, AdversarialSettings(perturb="visual"))
 
 
 def test_wrong_settings_are_all_named() -> None:
-    wrong = AdversarialSettings(method="magic", on="ears", steps=0, lr=0.0, kl=-1.0, clean=1.0)  # type: ignore[arg-type]
+    wrong = AdversarialSettings(method="magic", perturb="ears", steps=0, lr=0.0, kl=-1.0, clean=1.0)  # type: ignore[arg-type]
     assert [problem.split()[0] for problem in wrong.problems()] == [
-        *("method", "on", "steps", "lr", "max_norm", "method", "clean")
+        *("method", "perturb", "steps", "lr", "max_norm", "method", "clean")
     ]
     assert list(AdversarialSettings(method="pgd").problems()) == ["method pgd needs a max_norm above 0"]
     assert not list(AdversarialSettings().problems())

@@ -3,6 +3,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from kvqa.data.example import Example
 from kvqa.errors import InputError
 from kvqa.models.encoder import EncoderConfig, QuestionImage, QuestionImageEncoder
 from kvqa.models.text import TextEncoder
-from kvqa.training.encoder_stage import EncoderStage, SearchSpace, encoder_loss, like_lengths, train_encoder
+from kvqa.training.adversarial import AdversarialSettings
+from kvqa.training.encoder_stage import (
+    EncoderStage,
+    SearchSpace,
+    backward,
+    encoder_loss,
+    like_lengths,
+    train_encoder,
+)
 from kvqa.training.objectives import class_loss, search_loss
 from kvqa.training.targets import Targets
 from kvqa.vision.regions import Region, Regions
@@ -78,7 +87,7 @@ class StoppedError(Exception):
 
 
 def _train(
-    state: Path, *, stop_after: int = 99, collator: Collator | None = None, **settings: float
+    state: Path, *, stop_after: int = 99, collator: Collator | None = None, **settings: Any
 ) -> tuple[QuestionImageEncoder, list[str]]:
     encoder = _encoder()
     lines: list[str] = []
@@ -131,11 +140,40 @@ def test_a_state_of_other_inputs_is_refused(tmp_path: Path, change: dict[str, in
         _train(tmp_path / "a.state", collator=replace(_collator(), **change))
 
 
+def test_adversarial_training_goes_on_after_a_stop_as_well(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"adversarial": AdversarialSettings(lr=0.1, kl=0.5), "tau": 0.1}
+    straight, _ = _train(tmp_path / "straight.state", **settings)
+    with pytest.raises(StoppedError):
+        _train(tmp_path / "stopped.state", stop_after=1, **settings)
+    again, _ = _train(tmp_path / "stopped.state", **settings)
+    plain, _ = _train(tmp_path / "plain.state", tau=0.1)
+    for name, value in straight.named_parameters():
+        torch.testing.assert_close(again.get_parameter(name), value, atol=0, rtol=0)
+    assert any(not torch.equal(value, plain.get_parameter(name)) for name, value in straight.named_parameters())
+    with pytest.raises(InputError, match="was made with other settings or data"):
+        _train(tmp_path / "straight.state", tau=0.1)
+
+
+def test_an_adversarial_step_of_no_length_is_a_plain_step() -> None:
+    def gradients(adversarial: AdversarialSettings | None) -> dict[str, Tensor]:
+        encoder = _encoder().eval()
+        stage = EncoderStage(tau=0.1, adversarial=adversarial)
+        backward(encoder, _collator()(EXAMPLES), _space(), _targets(), stage)
+        return {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+
+    plain, none = gradients(None), gradients(AdversarialSettings(lr=1e-9))
+    moved = gradients(AdversarialSettings(lr=0.5, kl=0.0))
+    assert plain.keys() == none.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(none[name], value, atol=2e-3, rtol=2e-2)  # products may be in bfloat16
+    assert any((moved[name] - value).abs().max() > 2e-2 for name, value in plain.items())
+
+
 def test_training_changes_what_it_should_and_lowers_the_loss(tmp_path: Path) -> None:
     before = dict(_encoder().named_parameters())
     after, lines = _train(tmp_path / "a.state", epochs=12, region_dropout=0.0, tau=0.1, lr=3e-3)
     for name, parameter in after.named_parameters():
-        idle = not parameter.requires_grad or name == "regions.feature.bias"  # no picture here has a feature
+        idle = not parameter.requires_grad or name == "trunk.regions.feature.bias"  # no picture here has a feature
         assert torch.equal(parameter, before[name]) == idle, name
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
     assert losses[-1] < 0.7 * losses[0]
