@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kvqa.models.prepared import PackedLinear
 from kvqa.models.rows import Rows, as_rows
 
 Mask = Tensor | Rows | None
@@ -61,6 +63,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
+        self._packed: dict[str, PackedLinear] = {}
 
     def forward(
         self, x: Tensor, context: Tensor, mask: Mask = None, own: Mask = None, *, keep: list[Tensor] | None = None
@@ -73,8 +76,19 @@ class Attention(nn.Module):
         """
         rows = as_rows(mask, context)
         own = rows if context is x else as_rows(own, x)
-        query, key, value = self.query(x), self.key(context), self.value(context)
+        query, key, value = self.project(x, context)
         return self.close(x, self.mix(query, key, value, rows, own, keep=keep))
+
+    def project(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (B, L, D) of `x`, keys and values (B, S, D) of `context`."""
+        ways = () if torch.is_grad_enabled() else self._packed
+        if context is x and "query key value" in ways:
+            query, key, value = self._packed["query key value"](x).chunk(3, dim=-1)
+            return query, key, value
+        if context is not x and "query" in ways:
+            key, value = self._packed["key value"](context).chunk(2, dim=-1)
+            return self._packed["query"](x), key, value
+        return self.query(x), self.key(context), self.value(context)
 
     def mix(
         self, query: Tensor, key: Tensor, value: Tensor, rows: Rows, own: Rows, *, keep: list[Tensor] | None = None
@@ -94,6 +108,8 @@ class Attention(nn.Module):
 
     def close(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Return the normalised sum (B, L, D) of `x` and the output map of `mixed`."""
+        if self._packed and not torch.is_grad_enabled():
+            return self.norm(self._packed["output"].add_to(x, mixed))
         out: Tensor = self.norm(x + self.dropout(self.output(mixed)))
         return out
 
@@ -102,6 +118,24 @@ class Attention(nn.Module):
         keep: list[Tensor] = []
         self.forward(x, context, mask, keep=keep)
         return keep[0]
+
+    def prepare_for_inference(self, *, crosses: bool = False) -> None:
+        """Pack the weights as they are now; gradients and training go back to the plain ones.
+
+        Args:
+            crosses: Whether queries and keys come from different streams.
+        """
+        joint = {"query": [self.query], "key value": [self.key, self.value]}
+        if not crosses:
+            joint = {"query key value": [self.query, self.key, self.value]}
+        self._packed = {name: PackedLinear(layers) for name, layers in {**joint, "output": [self.output]}.items()}
+
+    def train(self, mode: bool = True) -> Attention:
+        """Switch to training, which makes packed weights stale."""
+        if mode:
+            self._packed = {}
+        super().train(mode)
+        return self
 
     def _heads(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
@@ -123,11 +157,26 @@ class FeedForward(nn.Module):
         self.contract = nn.Linear(hidden, width)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
+        self._packed: tuple[PackedLinear, PackedLinear] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` (B, L, D) to (B, L, D)."""
+        if self._packed is not None and not torch.is_grad_enabled():
+            expand, contract = self._packed
+            return self.norm(contract.add_to(x, expand(x)))
         out: Tensor = self.norm(x + self.dropout(self.contract(F.gelu(self.expand(x)))))
         return out
+
+    def prepare_for_inference(self) -> None:
+        """Pack the weights as they are now; gradients and training go back to the plain ones."""
+        self._packed = PackedLinear([self.expand], gelu=True), PackedLinear([self.contract])
+
+    def train(self, mode: bool = True) -> FeedForward:
+        """Switch to training, which makes packed weights stale."""
+        if mode:
+            self._packed = None
+        super().train(mode)
+        return self
 
 
 class TransformerLayer(nn.Module):

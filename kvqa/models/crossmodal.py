@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kvqa.errors import InputError
-from kvqa.models.attention import Rates, TransformerLayer
+from kvqa.models.attention import Attention, FeedForward, Rates, TransformerLayer
 from kvqa.models.fusion import CoAttention, CrossAttentions, Order, merge
 from kvqa.models.language import LanguageConfig, build_language
 from kvqa.models.rows import Rows
@@ -234,11 +234,7 @@ class CrossModalEncoder(nn.Module):
             packed: Do no work on padding. The results at real positions are the same; at padding they are copies.
         """
         kept = Attentions() if attentions else None
-        words, told = self.encode_words(embeddings.words, inputs, kept, packed=packed)
-        vision, seen = self.encode_vision(embeddings.vision, inputs, kept, packed=packed)
-        language = self.bridge(words)
-        if self.modality is not None:
-            language, vision = language + self.modality.weight[0], vision + self.modality.weight[1]
+        words, language, vision, told, seen = self._meet(embeddings, inputs, kept, packed=packed)
         cross = None if kept is None else kept.cross
         if self.fusion == "merged":
             language, vision = merge(self.cross, language, vision, told, seen, keep=cross)
@@ -251,6 +247,31 @@ class CrossModalEncoder(nn.Module):
     def forward(self, inputs: Inputs, *, attentions: bool = False, packed: bool = False) -> CrossModal:
         """Encode a batch; see `encode`."""
         return self.encode(self.embed(inputs), inputs, attentions=attentions, packed=packed)
+
+    def pooled(self, inputs: Inputs, *, packed: bool = False) -> Tensor:
+        """Return only the pooled vectors (B, D), without computing states of the last layer that nobody reads."""
+        if self.fusion == "merged" or self.pool == "both" or not self.cross:
+            out: Tensor = self(inputs, packed=packed).pooled
+            return out
+        _, language, vision, told, seen = self._meet(self.embed(inputs), inputs, None, packed=packed)
+        *layers, last = self.cross
+        for layer in layers:
+            language, vision = layer(language, vision, told, seen)
+        assert isinstance(last, CoAttention)
+        return torch.tanh(self.pooler(last.first_word(language, vision, told, seen)[:, 0]))
+
+    def prepare_for_inference(self) -> CrossModalEncoder:
+        """Pack the weights of all layers of our own for inference; call it again after any change of weights or dtype.
+
+        Outputs stay the same up to rounding. Packed weights are copies: they double the memory of the layers.
+        """
+        crossing = {id(a) for layer in self.cross if isinstance(layer, CoAttention) for a in layer.crossing}
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.prepare_for_inference(crosses=id(module) in crossing)
+            elif isinstance(module, FeedForward):
+                module.prepare_for_inference()
+        return self
 
     def encode_words(
         self, words: Tensor, inputs: Inputs, kept: Attentions | None = None, *, packed: bool = False
@@ -282,6 +303,17 @@ class CrossModalEncoder(nn.Module):
             repeated = Rows(mask[inputs.picture], packed=packed)
             return repeated.pack(rows.pad(states)[inputs.picture]), repeated
         return states, rows
+
+    def _meet(
+        self, embeddings: Embeddings, inputs: Inputs, kept: Attentions | None, *, packed: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Rows, Rows]:
+        """Return words, and language and vision states of one width with their rows, as the first cross layer reads."""
+        words, told = self.encode_words(embeddings.words, inputs, kept, packed=packed)
+        vision, seen = self.encode_vision(embeddings.vision, inputs, kept, packed=packed)
+        language = self.bridge(words)
+        if self.modality is not None:
+            language, vision = language + self.modality.weight[0], vision + self.modality.weight[1]
+        return words, language, vision, told, seen
 
     def _pool(self, language: Tensor, vision: Tensor) -> Tensor:
         first = language[:, 0] if self.pool == "language" else torch.cat([language[:, 0], vision[:, 0]], dim=-1)

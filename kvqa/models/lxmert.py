@@ -52,16 +52,29 @@ def load_lxmert(name: str | Path) -> Lxmert:
         InputError: if it is missing, damaged, no LXMERT, or its weights do not fit its config.
     """
     folder = _folder(name)
-    settings = _settings(folder)
-    weights = {k.removeprefix("lxmert."): v.float() for k, v in _weights(folder).items()}
+    return from_transformers(_settings(folder), _weights(folder), source=str(folder))
+
+
+def from_transformers(settings: Mapping[str, Any], weights: Mapping[str, Tensor], *, source: str) -> Lxmert:
+    """Make our encoder of the config and state of a model of `transformers`; float32 weights are shared, not copied.
+
+    Args:
+        settings: `model.config.to_dict()`, or the content of `config.json`.
+        weights: `model.state_dict()`, or the content of `model.safetensors`.
+        source: Where it comes from, for messages.
+
+    Raises:
+        InputError: if the weights do not fit the settings.
+    """
+    weights = {k.removeprefix("lxmert."): v.float() for k, v in weights.items()}
     with torch.device("meta"):  # no random weights for what is replaced anyway
         encoder = build_encoder(lxmert_config(settings))
         heads = _heads(settings, weights)
-    _fill(encoder, _encoder_names(encoder), weights, folder)
-    _fill(heads, _head_names(heads), weights, folder)
+    _fill(encoder, _encoder_names(encoder), weights, source)
+    _fill(heads, _head_names(heads), weights, source)
     if heads.words is not None and "cls.predictions.decoder.weight" not in weights:
         heads.words.tie(_text(encoder).words)
-    return Lxmert(encoder.eval(), heads.eval(), settings)
+    return Lxmert(encoder.eval(), heads.eval(), dict(settings))
 
 
 def save_lxmert(lxmert: Lxmert, folder: str | Path) -> None:
@@ -159,7 +172,7 @@ def _heads(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Pretra
     )
 
 
-def _fill(module: nn.Module, names: Mapping[str, str], weights: Mapping[str, Tensor], folder: Path) -> None:
+def _fill(module: nn.Module, names: Mapping[str, str], weights: Mapping[str, Tensor], source: str) -> None:
     expected = module.state_dict()
     state = {}
     for ours, tensor in expected.items():
@@ -168,10 +181,10 @@ def _fill(module: nn.Module, names: Mapping[str, str], weights: Mapping[str, Ten
             state[ours] = torch.empty(tensor.shape, device="cpu")  # tied by the caller
             continue
         if theirs not in weights:
-            raise InputError(f"{folder / WEIGHTS} lacks {theirs}; give a complete LXMERT checkpoint")
+            raise InputError(f"{source} lacks {theirs}; give a complete LXMERT checkpoint")
         if weights[theirs].shape != tensor.shape:
             raise InputError(
-                f"{folder / WEIGHTS} does not fit its {CONFIG}: {theirs} is {tuple(weights[theirs].shape)},"
+                f"{source} does not fit its {CONFIG}: {theirs} is {tuple(weights[theirs].shape)},"
                 f" {tuple(tensor.shape)} was expected"
             )
         state[ours] = weights[theirs]

@@ -19,10 +19,12 @@ class Rows:
         packed: Whether the streams that go with it are packed, (N, D), instead of padded, (B, L, D). The first
             position of a sequence is always kept: a sequence without any real one still has something to compute
             with, and what is pooled from it is the same.
+        causal: Each position sees itself and those before it only, as a text that is being written does.
     """
 
-    def __init__(self, mask: Tensor, *, packed: bool = False) -> None:
+    def __init__(self, mask: Tensor, *, packed: bool = False, causal: bool = False) -> None:
         self.mask = mask
+        self.causal = causal
         self.packed = packed
         self._biases: dict[torch.dtype, Tensor] = {}
         if packed:
@@ -41,12 +43,17 @@ class Rows:
     def bias(self, dtype: torch.dtype) -> Tensor:
         """Return what is added to attention scores: (B, 1, 1, L), 0 where real, the least number elsewhere.
 
+        Of causal rows it is (B, 1, L, L).
+
         The least number rather than minus infinity: where nothing at all is real, attention is then even over
         all positions, as in BERT, and not undefined.
         """
         if dtype not in self._biases:
-            zeros = torch.zeros(self.mask.shape, dtype=dtype, device=self.mask.device)
-            self._biases[dtype] = zeros.masked_fill_(~self.mask, torch.finfo(dtype).min)[:, None, None, :]
+            seen = self.mask[:, None, :]  # (B, 1, L)
+            if self.causal:
+                seen = seen & torch.ones(2 * seen.shape[-1:], dtype=torch.bool, device=seen.device).tril()
+            zeros = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+            self._biases[dtype] = zeros.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
         return self._biases[dtype]
 
     def pad(self, x: Tensor) -> Tensor:

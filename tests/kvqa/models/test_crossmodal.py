@@ -274,3 +274,40 @@ def test_packing_keeps_what_is_real_and_the_first_of_each_row() -> None:
     assert rows.pack(x).flatten().tolist() == [0, 1, 3, 6, 8]
     assert rows.pad(rows.pack(x))[..., 0].tolist() == [[0, 1, 0], [3, 3, 3], [6, 6, 8]]
     assert rows.join(rows).shape == (3, 6) and rows.join(rows).packed
+
+
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize("fusion", ["lxmert", "meter", "merged"])
+def test_preparation_for_inference_changes_nothing_but_rounding(
+    fusion: str, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvqa.models.prepared.packing_pays", lambda weight: onednn)
+    encoder, pairs = _build(replace(BASE, **FUSIONS[fusion])), _pairs()
+    with torch.no_grad():
+        plain = encoder(pairs)
+        names = set(encoder.state_dict())
+        prepared = encoder.prepare_for_inference()(pairs, packed=True)
+        assert set(encoder.state_dict()) == names
+        torch.testing.assert_close(prepared.pooled, plain.pooled, atol=1e-5, rtol=0)
+        torch.testing.assert_close(prepared.language[pairs.mask], plain.language[pairs.mask], atol=1e-5, rtol=0)
+    assert encoder(pairs).pooled.requires_grad  # gradients go through the plain weights
+    with torch.no_grad():
+        encoder.train().pooler.weight.zero_()
+        encoder.cross[0].get_parameter(
+            "language.attention.output.weight" if fusion != "merged" else "attention.output.weight"
+        ).zero_()
+        changed = encoder.eval()(pairs).language  # training has dropped what was packed
+        assert not torch.allclose(changed, plain.language, atol=1e-4)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "change", [{}, {"order": "self-first"}, {"pool": "both"}, FUSIONS["merged"], {"cross_layers": 0}]
+)
+def test_the_pooled_vector_alone_is_the_same(change: dict[str, Any], packed: bool) -> None:
+    encoder, pairs = _build(replace(BASE, **change)), _pairs()
+    with torch.no_grad():
+        expected = encoder(pairs).pooled
+        torch.testing.assert_close(encoder.pooled(pairs, packed=packed), expected, atol=1e-5, rtol=0)
+        prepared = encoder.prepare_for_inference().pooled(pairs, packed=packed)
+        torch.testing.assert_close(prepared, expected, atol=1e-5, rtol=0)

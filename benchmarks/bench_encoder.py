@@ -1,0 +1,200 @@
+"""How fast is the cross-modal encoder? Side by side with `LxmertModel` of `transformers`, same weights and inputs.
+
+    python benchmarks/bench_encoder.py [--repeats 5] [--threads 2] [--batch 32] [--train-batch 8]
+
+Base size (9, 5 and 5 layers of 768), random weights, 20 words and 36 regions. Times are medians; what is compared is
+timed in turn. The last line is a JSON object: `max_abs_diff` of all outputs in float32; `fp32_ratio`, `bf16_ratio`,
+`vcr_ratio` and `train_ratio`, the peer's float32 time over ours; `bf16_cosine` of pooled vectors, the lowest;
+`ragged_ratio`, our time with padding over ours without. Where the processor has no bfloat16 products, `bf16` is
+false, the bfloat16 figures come from two pairs at one repeat, and ours of VCR and of training are float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kvqa.data.pairs import Pairs
+from kvqa.models.crossmodal import CrossModalEncoder
+from kvqa.models.lxmert import from_transformers
+
+WORDS, REGIONS, CANDIDATES = 20, 36, 20
+
+
+def make_pairs(words: Tensor, regions: Tensor) -> Pairs:
+    """Random pairs with the given numbers of words and regions (B,), padded to the longest."""
+    mask = torch.arange(int(words.max())) < words[:, None]
+    region_mask = torch.arange(int(regions.max())) < regions[:, None]
+    features = torch.randn(*region_mask.shape, 2048) * region_mask[..., None]
+    return Pairs(
+        torch.randint(1000, 30000, mask.shape) * mask, mask, features, torch.rand(*region_mask.shape, 4), region_mask
+    )
+
+
+def full(batch: int) -> Pairs:
+    """Pairs without padding."""
+    return make_pairs(torch.full((batch,), WORDS), torch.full((batch,), REGIONS))
+
+
+def call_peer(peer: nn.Module, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
+    """Return language, vision and pooled output of `LxmertModel`, one picture a text."""
+    assert pairs.region_mask is not None and pairs.boxes is not None
+    rows = torch.arange(len(pairs.ids)) if pairs.picture is None else pairs.picture
+    out = peer(
+        input_ids=pairs.ids,
+        attention_mask=pairs.mask.float(),
+        visual_feats=pairs.vision[rows],
+        visual_pos=pairs.boxes[rows],
+        visual_attention_mask=pairs.region_mask[rows].float(),
+    )
+    return out.language_output, out.vision_output, out.pooled_output
+
+
+def medians(repeats: int, *calls: Callable[[], object]) -> list[float]:
+    """Return the median seconds of each call, called in turn, after one round that does not count."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats + 1):
+        for found, call in zip(times, calls, strict=True):
+            start = time.perf_counter()
+            call()
+            found.append(time.perf_counter() - start)
+    return [statistics.median(found[1:]) for found in times]
+
+
+def largest_difference(peer: nn.Module, encoder: CrossModalEncoder, pairs: Pairs) -> float:
+    """Return the largest absolute difference of any output at a real position."""
+    ours, theirs = encoder(pairs), call_peer(peer, pairs)
+    assert pairs.region_mask is not None
+    parts = (
+        (ours.language[pairs.mask] - theirs[0][pairs.mask]),
+        (ours.vision[pairs.region_mask] - theirs[1][pairs.region_mask]),
+        (ours.pooled - theirs[2]),
+    )
+    return max(part.abs().max().item() for part in parts)
+
+
+def vcr_pairs() -> Pairs:
+    """One picture with 4 answers and 16 rationales, word pieces as in VCR: 14 to 30, and 26 to 64."""
+    words = torch.cat([torch.randint(14, 31, (4,)), torch.randint(26, 65, (16,))])
+    pairs = make_pairs(words, torch.full((1,), REGIONS))
+    return replace(pairs, picture=torch.zeros(CANDIDATES, dtype=torch.long))
+
+
+def training_step(forward: Callable[[], tuple[Tensor, ...]], module: nn.Module) -> Callable[[], None]:
+    """Return a step: forward, backward, AdamW."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-6, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = sum((out.float().square().mean() for out in forward()), torch.zeros(()))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def kept_mib(forward: Callable[[], object], module: nn.Module) -> float:
+    """Return the memory that `forward` keeps for the backward pass, parameters apart."""
+    parameters = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = forward()
+    del out
+    return sum(kept.values()) / 2**20
+
+
+def autocast_outputs(encoder: CrossModalEncoder, pairs: Pairs, *, bf16: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return our three outputs, products in bfloat16 if wanted."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        out = encoder(pairs)
+    return out.language, out.vision, out.pooled
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--train-batch", type=int, default=8)
+    parser.add_argument("--layers", type=int, nargs=3, default=(9, 5, 5), help="language, vision, cross-modality")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    from transformers import LxmertConfig, LxmertModel
+
+    language, vision, cross = options.layers
+    peer = LxmertModel(LxmertConfig(l_layers=language, r_layers=vision, x_layers=cross)).eval()
+
+    def ours() -> CrossModalEncoder:
+        return from_transformers(peer.config.to_dict(), peer.state_dict(), source="the peer").encoder
+
+    bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    result: dict[str, float | bool] = {"bf16": bf16}
+    print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}")
+    with torch.inference_mode():
+        encoder = ours().prepare_for_inference()
+        words, regions = torch.randint(5, WORDS + 1, (options.batch,)), torch.randint(10, REGIONS + 1, (options.batch,))
+        ragged = make_pairs(words, regions)
+        result["max_abs_diff"] = largest_difference(peer, encoder, ragged)
+        for batch in sorted({1, 8, options.batch}):
+            pairs = full(batch)
+            theirs, mine = medians(
+                options.repeats,
+                lambda p=pairs: call_peer(peer, p),
+                lambda p=pairs: encoder(p),  # type: ignore[misc]
+            )
+            print(f"fp32, batch {batch}: peer {theirs / batch * 1e3:.1f} ms a pair, ours {mine / batch * 1e3:.1f}")
+            result["fp32_ratio"] = theirs / mine
+        padded, packed = medians(options.repeats, lambda: encoder(ragged), lambda: encoder(ragged, packed=True))
+        share = (words.sum() + regions.sum()) / (options.batch * int(words.max() + regions.max()))
+        print(
+            f"ragged, fp32: padded {padded * 1e3:.0f} ms, packed {packed * 1e3:.0f}; {share:.0%} of positions are real"
+        )
+        result["ragged_ratio"] = padded / packed
+
+        pairs = full(options.batch if bf16 else 2)
+        half = ours().to(torch.bfloat16).prepare_for_inference()
+        halved = replace(pairs, vision=pairs.vision.bfloat16())
+        repeats = options.repeats if bf16 else 1
+        theirs, mine = medians(repeats, lambda: call_peer(peer, pairs), lambda: half(halved))
+        print(f"bf16, batch {len(pairs.ids)}: peer fp32 {theirs * 1e3:.0f} ms, ours bf16 {mine * 1e3:.0f}")
+        result["bf16_ratio"] = theirs / mine
+        cosine = F.cosine_similarity(half(halved).pooled.float(), call_peer(peer, pairs)[2], dim=-1)
+        result["bf16_cosine"] = cosine.min().item()
+
+        vcr = vcr_pairs()
+        chosen, asked = (half, replace(vcr, vision=vcr.vision.bfloat16())) if bf16 else (encoder, vcr)
+        theirs, mine = medians(options.repeats, lambda: call_peer(peer, vcr), lambda: chosen.pooled(asked, packed=True))
+        print(f"VCR, {CANDIDATES} candidates: peer fp32 {theirs * 1e3:.0f} ms, ours {mine * 1e3:.0f}")
+        result["vcr_ratio"] = theirs / mine
+
+    pairs, encoder = full(options.train_batch), ours().train()
+    forward, peer_forward = lambda: autocast_outputs(encoder, pairs, bf16=bf16), lambda: call_peer(peer.train(), pairs)
+    step, peer_step = training_step(forward, encoder), training_step(peer_forward, peer)
+    theirs, mine = medians(max(1, options.repeats // 2), peer_step, step)
+    print(f"training step, batch {options.train_batch}: peer fp32 {theirs * 1e3:.0f} ms, ours {mine * 1e3:.0f}")
+    theirs_mib, mine_mib = kept_mib(peer_forward, peer), kept_mib(forward, encoder)
+    print(f"kept for the backward pass: peer {theirs_mib:.0f} MiB, ours {mine_mib:.0f}")
+    result["train_ratio"] = theirs / mine
+    print(json.dumps({name: v if isinstance(v, bool) else round(v, 7) for name, v in result.items()}))
+
+
+if __name__ == "__main__":
+    main()
