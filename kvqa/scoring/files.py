@@ -48,7 +48,7 @@ def read_json(path: Path, *, slim: Callable[[Record], Any] | None = None) -> Any
     """
     text = read_text(path)
     try:
-        with _without_collector():
+        with without_collector():
             return json.loads(text, object_hook=slim)
     except ValueError as error:
         raise InputError(f"{path} is not one JSON document: {error}") from None
@@ -81,7 +81,7 @@ def read_json_lines(path: Path) -> list[Record]:
         InputError: if a line is not one JSON object; it names the line.
     """
     records = []
-    with _without_collector():
+    with without_collector():
         for number, line in enumerate(read_text(path).split("\n"), start=1):
             if line.strip():
                 records.append(_object(path, number, line))
@@ -208,7 +208,7 @@ def _object(path: Path, number: int, line: str) -> Record:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Keep the cycle collector from looking through millions of new objects that have no cycles."""
     was_on = gc.isenabled()
     gc.disable()

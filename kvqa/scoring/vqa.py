@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kvqa.errors import InputError
-from kvqa.scoring.files import Record, as_id, by_id, field, read_json
+from kvqa.scoring.files import Record, as_id, by_id, field, read_json, without_collector
 from kvqa.scoring.ids import Handling, choose, join
 from kvqa.scoring.okvqa_labels import ten_answers
 from kvqa.scoring.report import Report, percent
@@ -24,6 +24,7 @@ class Asked:
     answer_type: str
 
 
+@without_collector()
 def score_vqa(
     predictions: Path,
     truth: Path,
@@ -118,7 +119,7 @@ def _annotated(record: Record, path: Path) -> Asked:
     answers = field(record, "answers", path)
     if answers and isinstance(answers[0], dict):  # without answer_id, so that `_slim` passed them over
         answers = [field(answer, "answer", path) for answer in answers]
-    if not answers or not all(isinstance(answer, str) for answer in answers):
+    if set(map(type, answers)) != {str}:
         raise InputError(f"{path}: question {record.get('question_id')} has no answers, or one that is not text")
     return Asked(answers, str(record.get("question_type", "")), str(record.get("answer_type", "")))
 
