@@ -94,6 +94,22 @@ RELATIONS: dict[str, str] = {
     "InventedBy": "{head} was invented by {tail}",
     "NamedAfter": "{head} is named after {tail}",
     "OriginatesFrom": "{head} comes from {tail}",
+    # ATOMIC; heads are events such as "PersonX buys a house"
+    "xAttr": "if {head}, PersonX is seen as {tail}",
+    "xEffect": "when {head}, PersonX as a result {tail}",
+    "xIntent": "{head} because PersonX intends {tail}",
+    "xNeed": "before {head}, PersonX needs {tail}",
+    "xReact": "when {head}, PersonX feels {tail}",
+    "xReason": "{head} because {tail}",
+    "xWant": "after {head}, PersonX wants {tail}",
+    "oEffect": "when {head}, others as a result {tail}",
+    "oReact": "when {head}, others feel {tail}",
+    "oWant": "after {head}, others want {tail}",
+    "isAfter": "{head} happens after {tail}",
+    "isBefore": "{head} happens before {tail}",
+    "isFilledBy": "in {head}, something can be {tail}",
+    "HinderedBy": "{head} can be hindered by {tail}",
+    "MadeUpOf": "{head} is made up of {tail}",
     # A plain sentence, which is head and tail of its fact (`kb.triple.text_fact`)
     "Text": "{head}",
 }
@@ -113,6 +129,18 @@ ALIASES: MappingProxyType[str, str] = MappingProxyType(
         "transnbhd": "Category",
         "LocatedAt": "AtLocation",
         "Entailment": "Entails",
+        "ObjectUse": "UsedFor",
+        # Wikidata
+        "subclass of": "IsA",
+        "has part(s)": "HasPart",
+        "made from material": "MadeOf",
+        "has use": "UsedFor",
+        "has effect": "Causes",
+        "creator": "CreatedBy",
+        "discoverer or inventor": "InventedBy",
+        "country of origin": "OriginatesFrom",
+        "opposite of": "Antonym",
+        "location": "AtLocation",
     }
 )
 """Other names of the same relations; compared without case, spaces, hyphens and underscores."""

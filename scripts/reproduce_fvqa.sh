@@ -6,7 +6,7 @@ set -euo pipefail
 OUT=${OUT:-runs}
 KVQA=${KVQA:-kvqa}
 
-small=("$FVQA"/facts.tsv.gz "$KG"/CN-100K.{train,valid,test}.tsv.gz "$KG"/oewn_synsets.jsonl.gz)
+small=("$FVQA"/facts.tsv.gz "$KG"/CN-100K.{train,valid,test}.tsv.gz "$OUT"/oewn_synsets.tsv)
 large=("${small[@]}" "$KG"/CN-82K.{train,valid,test}.tsv.gz
     "$KG"/{conceptnet4_en,visual_attributes,haspart_kb,pattern_commonsense}.tsv.gz)
 
@@ -25,6 +25,7 @@ evaluate() { # RUN SPLIT KB NAME [--hide-test-gold]
 }
 
 mkdir -p "$OUT"
+[ -f "$OUT/oewn_synsets.tsv" ] || "${PYTHON:-python}" scripts/wordnet_edges.py "$KG"/oewn_synsets.jsonl.gz "$OUT/oewn_synsets.tsv"
 kb kb-s "${small[@]}"
 for what in "${@:-seeds}"; do
     case $what in

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TypeAlias
 
 from kb.errors import KnowledgeError
 from kb.relations import is_known_relation
 
-Columns = Literal["auto", "hrt", "rht"]
-"""Order of the first three columns: head-relation-tail, relation-head-tail, or find out."""
+Columns: TypeAlias = str
+"""One of `ORDERS`, or which column holds what: `head=2,relation=1,tail=3`, by position from 1 or by header name."""
+
+ORDERS = ("auto", "hrt", "rht")
+"""Find out; the first three columns are head, relation, tail; they are relation, head, tail."""
 
 HEADER_NAMES: dict[str, tuple[str, ...]] = {
     "head": ("head", "subject", "head_entity", "start"),
@@ -23,6 +26,8 @@ HEADER_NAMES: dict[str, tuple[str, ...]] = {
 """Part of a fact to the names that a header line may give its column, without regard to case."""
 
 MIN_COLUMNS = 3
+
+_NEEDED = {"head", "relation", "tail"}
 
 _SMALL = 50  # rows; fewer say nothing by their number of distinct values
 _FAR_FEWER = 5  # a relation column has at most a fifth of the distinct values of a head column
@@ -51,9 +56,62 @@ def from_header(cells: Sequence[str]) -> Layout | None:
         for part, names in HEADER_NAMES.items():
             if cell.strip().lower() in names:
                 found.setdefault(part, number)
-    if not {"head", "relation", "tail"} <= found.keys():
+    if not found.keys() >= _NEEDED:
         return None
     return Layout(found["head"], found["relation"], found["tail"], found.get("surface"), width=len(cells))
+
+
+def parse_columns(columns: Columns, path: Path) -> dict[str, str]:
+    """Return part of a fact to position or header name, empty for one of `ORDERS`.
+
+    Raises:
+        KnowledgeError: if `columns` is none of the allowed values.
+    """
+    if columns in ORDERS:
+        return {}
+    named: dict[str, str] = {}
+    for pair in columns.split(","):
+        part, equals, column = (text.strip() for text in pair.partition("="))
+        if not equals or not column or part not in HEADER_NAMES or part in named:
+            break
+        named[part] = column
+    else:
+        if named.keys() >= _NEEDED:
+            return named
+    allowed = f"{', '.join(ORDERS)}, or such as head=2,relation=1,tail=3 (positions or header names; surface if any)"
+    raise KnowledgeError(f"unknown column order {columns!r} for {path}; allowed: {allowed}; use --columns")
+
+
+def from_names(named: Mapping[str, str], rows: Sequence[Sequence[str]], path: Path) -> tuple[Layout, bool]:
+    """Return the layout that `parse_columns` read, and whether the first row is a header line.
+
+    It is one if a column is called by name, or if it has the names of `HEADER_NAMES`.
+
+    Args:
+        named: Part of a fact to position, from 1, or to header name, compared without regard to case.
+        rows: First rows of the table.
+        path: For the message.
+
+    Raises:
+        KnowledgeError: if there is no such column.
+    """
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    is_header = not all(column.isdecimal() for column in named.values()) or from_header(header) is not None
+    folded = [cell.casefold() for cell in header]
+    widest = max(map(len, rows), default=0)
+    found: dict[str, int] = {}
+    for part, column in named.items():
+        if column.isdecimal():
+            found[part] = int(column) - 1
+        elif column.casefold() in folded:
+            found[part] = folded.index(column.casefold())
+        else:
+            names = ", ".join(header) or "none"
+            raise KnowledgeError(f"{path} has no column {column!r} for --columns; its first line names: {names}")
+        if rows and not 0 <= found[part] < widest:
+            raise KnowledgeError(f"{path} has no column {column} for --columns; they count from 1 to {widest}")
+    width = len(header) if is_header else None
+    return Layout(found["head"], found["relation"], found["tail"], found.get("surface"), width=width), is_header
 
 
 def resolve(columns: Columns, rows: Sequence[Sequence[str]], path: Path) -> Layout:
@@ -63,16 +121,13 @@ def resolve(columns: Columns, rows: Sequence[Sequence[str]], path: Path) -> Layo
     relation. Else, in a table of fewer than 50 rows, the order is head-relation-tail.
 
     Args:
-        columns: "auto", "hrt" or "rht".
+        columns: One of `ORDERS`.
         rows: First rows of the table, each of at least three cells.
         path: For the message.
 
     Raises:
-        KnowledgeError: if `columns` is none of the allowed values, or is "auto" and the rows leave it open.
+        KnowledgeError: if `columns` is "auto" and the rows leave it open.
     """
-    if columns not in get_args(Columns):
-        allowed = ", ".join(get_args(Columns))
-        raise KnowledgeError(f"unknown column order {columns!r} for {path}; allowed: {allowed}; use --columns")
     if columns != "auto":
         return HRT if columns == "hrt" else RHT
     layout = _by_known_names(rows) or _by_distinct_values(rows) or (HRT if len(rows) < _SMALL else None)

@@ -7,14 +7,11 @@ the knowledge bases: `jazz_club`, `Category:Italian_design`, `fast#f`, and `[[..
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from kb.errors import KnowledgeError
+from kb.readers.json_object import BrokenJsonError, members
 from kb.readers.opening import Line, first_text, open_binary, open_text
 from kb.readers.record import to_triple
 from kb.readers.reject import Reject
@@ -27,12 +24,13 @@ _BRACKETS = re.compile(r"\[\[|\]\]")
 
 
 def read(path: Path, *, source: str) -> Iterator[Triple | Reject]:
-    """Read the facts from the table or the JSON, plain or gzip; the first character tells which it is.
+    """Read the facts from the table or the JSON, plain or packed; the first character tells which it is.
 
-    Of several surfaces joined by " | " the first is kept.
+    Of several surfaces joined by " | " the first is kept. The `line` of a fact of the JSON is its number in the file;
+    what follows a mistake in the JSON cannot be read, and is one Reject.
 
     Raises:
-        KnowledgeError: if the file cannot be opened, or is JSON and broken or not an object.
+        KnowledgeError: if the file cannot be opened.
     """
     is_json = first_text(path).lstrip().startswith("{")
     yield from _read_json(path, source) if is_json else _read_table(path, source)
@@ -40,6 +38,8 @@ def read(path: Path, *, source: str) -> Iterator[Triple | Reject]:
 
 def looks_like_table(header: str) -> bool:
     """Say whether `header` is the first line of the table."""
+    if header[:4].lower() != HEADER[0]:  # asked for every line
+        return False
     return tuple(cell.strip().lower() for cell in header.split("\t")) == HEADER
 
 
@@ -66,26 +66,21 @@ def _row(line: Line, source: str) -> Triple | Reject:
 
 
 def _read_json(path: Path, source: str) -> Iterator[Triple | Reject]:
-    for number, (fact_id, record) in enumerate(_load(path).items(), start=1):
-        text = f"{fact_id}: {record}"
-        if not isinstance(record, dict):
-            yield Reject(number, f"is {type(record).__name__}, not an object", text)
-            continue
-        head, relation, tail, surface = (record.get(name) for name in ("e1_label", "r", "e2_label", "surface"))
-        yield _fact(head, relation, tail, surface, source, number, text)
+    number = 0
+    with open_binary(path) as stream:
+        try:
+            for number, (fact_id, record) in enumerate(members(stream), start=1):
+                yield _record(fact_id, record, source, number)
+        except BrokenJsonError as error:
+            yield Reject(number + 1, str(error), "")
 
 
-def _load(path: Path) -> Mapping[str, object]:
-    try:
-        with open_binary(path) as stream:
-            facts = json.loads(stream.read())
-    except (ValueError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        if isinstance(error, KnowledgeError):
-            raise
-        raise KnowledgeError(f"{path} is not whole JSON: {error}; fetch the file again") from error
-    if not isinstance(facts, dict):
-        raise KnowledgeError(f"{path} holds a JSON {type(facts).__name__}; FVQA's facts are an object by fact id")
-    return facts
+def _record(fact_id: str, record: object, source: str, number: int) -> Triple | Reject:
+    if not isinstance(record, dict):
+        return Reject(number, f"is {type(record).__name__}, not an object", f"{fact_id}: {record}")
+    head, relation, tail, surface = (record.get(name) for name in ("e1_label", "r", "e2_label", "surface"))
+    fact = _fact(head, relation, tail, surface, source, number, "")
+    return Reject(number, fact.reason, f"{fact_id}: {record}") if isinstance(fact, Reject) else fact
 
 
 def _fact(

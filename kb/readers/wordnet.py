@@ -1,87 +1,41 @@
-"""Open English WordNet as JSON lines: one synset a line with `id`, `w` (words) and lists of other ids.
+"""WordNet, as JSON lines (`kb.readers.wordnet_lines`) or as WN-LMF XML (`kb.readers.wordnet_lmf`).
 
-Follows Open English WordNet (McCrae et al. 2020, https://github.com/globalwordnet/english-wordnet). A fact stands
-between the first words of two synsets: noun `hypernym` is (child, IsA, parent), `mero_part` is (part, PartOf, whole).
+Both give the same facts, which `kb.readers.synsets` makes of them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from kb.readers.jsonl import objects
-from kb.readers.record import to_triple
+from kb.readers import wordnet_lines, wordnet_lmf
+from kb.readers.opening import first_text
 from kb.readers.reject import Reject
+from kb.readers.synsets import BACKWARD, HYPERNYMS
 from kb.triple import Triple
 
-_NOUN = "-n"
-_VERB = "-v"
+EDGES = (HYPERNYMS["n"], BACKWARD["mero_part"])
+"""The relations of `read_edges`."""
 
 
-def read(path: Path, *, source: str, verb_hypernyms: bool = False) -> Iterator[Triple | Reject]:
-    """Read the synsets of `path`, plain or gzip, twice: edges point to synsets that come later.
+def read(path: Path, *, source: str) -> Iterator[Triple | Reject]:
+    """Read the synsets of `path`, plain or packed, twice: they point to synsets that come later.
 
-    Args:
-        path: The JSON lines file.
-        source: Name of the source.
-        verb_hypernyms: Also read verb `hypernym` as (child, MannerOf, parent).
+    Facts are hypernyms (IsA, MannerOf, InstanceOf), meronyms (PartOf, MemberOf, SubstanceOf), similar adjectives,
+    what a verb entails or causes, the first word with the others (Synonym) and with the definition (DefinedAs). The
+    `line` of a fact is a line of the JSON, and the number of the synset in the XML.
 
     Raises:
-        KnowledgeError: if the file cannot be opened.
+        KnowledgeError: if the file cannot be opened, or is XML that declares entities.
     """
-    words = _first_words(path)
-    for line, record in objects(path):
-        if isinstance(record, Reject):
-            yield record
-        elif problem := synset_problem(record):
-            yield Reject(line.number, problem, line.text)
-        else:
-            yield from _facts(record, words, source, line.number, verb_hypernyms)
+    is_xml = wordnet_lmf.looks_like_lmf(first_text(path))
+    yield from wordnet_lmf.read(path, source=source) if is_xml else wordnet_lines.read(path, source=source)
 
 
-def synset_problem(record: Mapping[str, object]) -> str | None:
-    """Say what keeps the record from being a synset: no text `id`, or no list of words `w`. None: it is one."""
-    if not isinstance(record.get("id"), str):
-        return "has no text under 'id'"
-    words = record.get("w")
-    if not isinstance(words, list) or not words or not isinstance(words[0], str):
-        return "has no list of words under 'w'"
-    return None
+def read_edges(path: Path, *, source: str) -> Iterator[Triple | Reject]:
+    """Read what `read` reads, but no more than the hypernyms of nouns (IsA) and the parts of things (PartOf).
 
-
-def _first_words(path: Path) -> dict[str, str]:
-    words: dict[str, str] = {}
-    for _, record in objects(path):
-        if not isinstance(record, Reject) and synset_problem(record) is None:
-            words[str(record["id"])] = str(_listed(record, "w")[0])
-    return words
-
-
-def _facts(
-    record: Mapping[str, object], words: Mapping[str, str], source: str, line: int, verb_hypernyms: bool
-) -> Iterator[Triple | Reject]:
-    own_id = str(record["id"])
-    own = words[own_id]
-    for head, relation, tail, other_id in _edges(record, own_id, own, words, verb_hypernyms):
-        text = json.dumps({"id": own_id, "relation": relation, "other": other_id})
-        if head is None or tail is None:
-            yield Reject(line, f"{relation} points to the unknown synset {other_id!r}", text)
-        elif head != tail:  # "street IsA street" is true of two senses and useless as a fact
-            yield to_triple(head, relation, tail, source=source, line=line, text=text)
-
-
-def _edges(
-    record: Mapping[str, object], own_id: str, own: str, words: Mapping[str, str], verb_hypernyms: bool
-) -> Iterator[tuple[str | None, str, str | None, object]]:
-    if own_id.endswith(_NOUN) or (verb_hypernyms and own_id.endswith(_VERB)):
-        relation = "IsA" if own_id.endswith(_NOUN) else "MannerOf"
-        for parent in _listed(record, "hypernym"):
-            yield own, relation, words.get(str(parent)), parent
-    for part in _listed(record, "mero_part"):
-        yield words.get(str(part)), "PartOf", own, part
-
-
-def _listed(record: Mapping[str, object], name: str) -> list[object]:
-    listed = record.get(name)
-    return listed if isinstance(listed, list) else []
+    Raises:
+        KnowledgeError: as `read`.
+    """
+    return (item for item in read(path, source=source) if isinstance(item, Reject) or item.relation in EDGES)

@@ -27,7 +27,7 @@ def index_kb(
         str,
         typer.Option("--format", help="Format of the files: auto, or a name such as triples, jsonl, wordnet, fvqa."),
     ] = "auto",
-    columns: Annotated[str, typer.Option(help="Order of a table's columns: auto, hrt or rht.")] = "auto",
+    columns: Annotated[str, typer.Option(help="auto, hrt, rht, or such as head=2,relation=1,tail=3.")] = "auto",
     language: Annotated[str, typer.Option(help="Language to read where a format has several.")] = "en",
     licence: Annotated[str | None, typer.Option(help="Licence of the files, kept with their facts.")] = None,
     encoder: Annotated[
@@ -61,7 +61,7 @@ def index_kb(
             out,
             encoder=encoder,
             file_format=file_format,
-            columns=columns,  # type: ignore[arg-type]
+            columns=columns,
             language=language,
             licence=licence,
             remove=remove_source or [],

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from kb.errors import KnowledgeError
-from kb.readers.columns import HRT, RHT, Columns, Layout, from_header, resolve
+from kb.readers.columns import HRT, RHT, Layout, from_header, from_names, parse_columns, resolve
 
 PATH = Path("facts.tsv")
 
@@ -48,6 +48,32 @@ def test_the_user_has_the_last_word() -> None:
     rows = [["IsA", "dog", "animal"]]
     assert resolve("hrt", rows, PATH) == HRT
     assert resolve("rht", [], PATH) == RHT
-    wrong: Columns = "htr"  # type: ignore[assignment]
     with pytest.raises(KnowledgeError, match=r"'htr' .*allowed: auto, hrt, rht"):
-        resolve(wrong, rows, PATH)
+        parse_columns("htr", PATH)
+
+
+def test_columns_by_position_and_by_name() -> None:
+    rows = [["id", "Thing", "verb", "other"], ["1", "dog", "IsA", "animal"]]
+    named = parse_columns(" head = thing, tail=other,relation=3", PATH)
+    assert named == {"head": "thing", "tail": "other", "relation": "3"}
+    assert from_names(named, rows, PATH) == (Layout(1, 2, 3, width=4), True)
+    numbers = parse_columns("head=2,relation=3,tail=4,surface=1", PATH)
+    assert from_names(numbers, rows, PATH) == (Layout(1, 2, 3, 0), False)
+    assert parse_columns("rht", PATH) == {}
+
+
+@pytest.mark.parametrize("columns", ["", "head=1", "head=1,relation=2,tail=", "head=1,relation=2,tail=3,x=4", "head"])
+def test_columns_that_say_too_little(columns: str) -> None:
+    with pytest.raises(KnowledgeError, match=r"unknown column order .*allowed: auto, hrt, rht, or such as head=2"):
+        parse_columns(columns, PATH)
+
+
+def test_columns_that_are_not_there() -> None:
+    rows = [["a", "b", "c"]]
+    for columns, message in [
+        ("head=1,relation=2,tail=4", "no column 4 for --columns; they count from 1 to 3"),
+        ("head=0,relation=2,tail=3", "no column 0"),
+        ("head=a,relation=b,tail=z", "no column 'z' for --columns; its first line names: a, b, c"),
+    ]:
+        with pytest.raises(KnowledgeError, match=message):
+            from_names(parse_columns(columns, PATH), rows, PATH)

@@ -1,10 +1,10 @@
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kb.errors import KnowledgeError
 from kb.readers.fvqa import looks_like_json, looks_like_table, read
 from kb.readers.reject import Reject
 from kb.triple import Triple
@@ -43,12 +43,36 @@ def test_published_json(tmp_path: Path) -> None:
     assert no_record == Reject(3, "is int, not an object", "c: 7")
 
 
-def test_broken_json_is_an_error(tmp_path: Path) -> None:
+RECORD = {"e1_label": "dog", "r": "/r/CapableOf", "e2_label": "bark", "surface": "x" * 100}
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "not JSON from here on: Unterminated string"),
+        (lambda whole: gzip.compress(whole, 1)[: len(whole) // 200], "ends early"),
+        (lambda whole: whole[: len(whole) // 2] + b"\xff" + whole, "not UTF-8"),
+        (lambda whole: whole[:-1] + b"]", "not a JSON object from here on"),
+        (lambda whole: whole[:-1] + b',"a":' + b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_broken_json_keeps_what_comes_before(tmp_path: Path, cut: Callable[[bytes], bytes], reason: str) -> None:
     path = tmp_path / "facts.json"
-    for content in (b'{"a": ', gzip.compress(b'{"a": "b"}' * 99)[:-9]):
-        path.write_bytes(content)
-        with pytest.raises(KnowledgeError, match="is not whole JSON"):
-            list(read(path, source="fvqa"))
+    path.write_bytes(cut(json.dumps({f"fact {number}": RECORD for number in range(4000)}).encode()))
+    *good, bad = read(path, source="fvqa")
+    assert len(good) > 100
+    assert {type(item) for item in good} == {Triple}
+    assert isinstance(bad, Reject)
+    assert bad.line == len(good) + 1
+    assert reason in bad.reason
+
+
+def test_json_that_is_no_object(tmp_path: Path) -> None:
+    for content in ('{"a": ', "{", '{"a" 1}', "{1: 2}", '{"a": 1 "b": 2}'):
+        (tmp_path / "facts.json").write_text(content)
+        assert {type(item) for item in read(tmp_path / "facts.json", source="fvqa")} == {Reject}
+    (tmp_path / "facts.json").write_text(" {} ")
+    assert list(read(tmp_path / "facts.json", source="fvqa")) == []
 
 
 def test_recognition() -> None:

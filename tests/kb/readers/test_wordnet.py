@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from kb.readers.reject import Reject
-from kb.readers.wordnet import read
+from kb.readers.wordnet import read, read_edges
 from kb.triple import Triple
 
 SYNSETS = [
@@ -23,17 +23,30 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def test_noun_edges_also_to_later_synsets(tmp_path: Path) -> None:
-    assert list(read(write(tmp_path / "wn.jsonl"), source="wn")) == [
+    assert list(read_edges(write(tmp_path / "wn.jsonl"), source="wn")) == [
         Triple("dog", "IsA", "canine", source="wn", line=1),
         Triple("flag", "PartOf", "dog", source="wn", line=1),
         Triple("canine", "IsA", "animal", source="wn", line=3),
     ]
 
 
-def test_verbs_on_request(tmp_path: Path) -> None:
-    found = list(read(write(tmp_path / "wn.jsonl"), source="wn", verb_hypernyms=True))
-    assert Triple("trot", "MannerOf", "walk", source="wn", line=5) in found
-    assert len(found) == 4
+def test_all_facts(tmp_path: Path) -> None:
+    synset = {
+        "id": "9-n",
+        "w": ["oak", "oak", "oak tree"],
+        "d": "a tree",
+        "mero_substance": ["4-n"],
+        "similar": ["2-n"],
+    }
+    found = list(read(write(tmp_path / "wn.jsonl", json.dumps(synset)), source="wn"))
+    assert found[:4] == [
+        Triple("flag", "SubstanceOf", "oak", source="wn", line=1),
+        Triple("oak", "SimilarTo", "animal", source="wn", line=1),
+        Triple("oak", "Synonym", "oak tree", source="wn", line=1),
+        Triple("oak", "DefinedAs", "a tree", source="wn", line=1),
+    ]
+    assert Triple("trot", "MannerOf", "walk", source="wn", line=6) in found
+    assert Triple("animal", "Synonym", "beast", source="wn", line=3) in found
 
 
 def test_broken_records_are_reported(tmp_path: Path) -> None:
@@ -44,7 +57,7 @@ def test_broken_records_are_reported(tmp_path: Path) -> None:
         '{"w": ["z"]}',
         "{",
     )
-    found = list(read(path, source="wn"))
+    found = list(read_edges(path, source="wn"))
     assert Triple("cat", "IsA", "animal", source="wn", line=1) in found
     reasons = [item.reason for item in found if isinstance(item, Reject)]
     assert reasons[:4] == [
