@@ -6,14 +6,14 @@ set -euo pipefail
 OUT=${OUT:-runs}
 KVQA=${KVQA:-kvqa}
 
-small=("$FVQA"/facts.tsv.gz "$KG"/CN-100K.{train,valid,test}.tsv.gz "$OUT"/oewn_synsets.tsv)
-large=("${small[@]}" "$KG"/CN-82K.{train,valid,test}.tsv.gz
-    "$KG"/{conceptnet4_en,visual_attributes,haspart_kb,pattern_commonsense}.tsv.gz)
-
-kb() { # NAME SOURCES…
-    local name=$1
-    shift
-    [ -f "$OUT/$name/manifest.json" ] || "$KVQA" index-kb "$@" --out "$OUT/$name" --quiet
+small() { # OUT: FVQA's facts, ConceptNet-100K, and of WordNet the hypernyms of nouns and the parts of things
+    "$KVQA" index-kb "$FVQA"/facts.tsv.gz "$KG"/CN-100K.{train,valid,test}.tsv.gz --out "$1" --index Flat --quiet
+    "$KVQA" index-kb "$KG"/oewn_synsets.jsonl.gz --format wordnet-edges --out "$1" --quiet
+}
+large() { # OUT: what small has, and more of ConceptNet, attributes and parts
+    small "$1"
+    "$KVQA" index-kb "$KG"/CN-82K.{train,valid,test}.tsv.gz \
+        "$KG"/{conceptnet4_en,visual_attributes,haspart_kb,pattern_commonsense}.tsv.gz --out "$1" --quiet
 }
 train() { # RUN CONFIG SPLIT SEED
     [ -f "$OUT/$1/manifest.json" ] || "$KVQA" train "$2" --root "$FVQA" --kb "$OUT/kb-s" --out "$OUT/$1" --split "$3" --seed "$4"
@@ -25,8 +25,7 @@ evaluate() { # RUN SPLIT KB NAME [--hide-test-gold]
 }
 
 mkdir -p "$OUT"
-[ -f "$OUT/oewn_synsets.tsv" ] || "${PYTHON:-python}" scripts/wordnet_edges.py "$KG"/oewn_synsets.jsonl.gz "$OUT/oewn_synsets.tsv"
-kb kb-s "${small[@]}"
+small "$OUT/kb-s"
 for what in "${@:-seeds}"; do
     case $what in
     seeds) # split 0, three seeds
@@ -36,7 +35,7 @@ for what in "${@:-seeds}"; do
             evaluate "seed-$seed" test0 kb-s kb-s-no-test-gold --hide-test-gold
         done ;;
     large) # the same models over the large knowledge base
-        kb kb-l "${large[@]}"
+        large "$OUT/kb-l"
         for seed in 0 1 2; do
             evaluate "seed-$seed" test0 kb-l kb-l
             evaluate "seed-$seed" test0 kb-l kb-l-no-test-gold --hide-test-gold
