@@ -26,7 +26,7 @@ from kvqa.metrics import (
 )
 from kvqa.models.checkpoint import load_model, read_manifest
 from kvqa.models.predict import Prediction as Reasoned
-from kvqa.models.predict import graph_items, predict
+from kvqa.models.predict import asked_words, graph_items, predict
 from kvqa.provenance import commit
 from retrieval.knowledge_base import KnowledgeBase
 from retrieval.manifest import file_sha256, write_text_safely
@@ -80,7 +80,8 @@ def evaluate_fvqa(
     log(f"{len(examples)} questions, {base.manifest.facts} facts")
 
     views = network.views(examples)
-    ranked = retriever.rank(np.stack([view.fact for view in views]), DEPTH)
+    words = [asked_words(network.seen(example)) for example in examples]
+    ranked = retriever.rank(np.stack([view.fact for view in views]), DEPTH, words)
     texts = dict(enumerate(base.store.entity_texts()))
     reasoned = predict(network, graph_items(network, examples, views, retriever, texts), base)
     seen_answers = {normalise_answer(e.answers[0]) for e in training}

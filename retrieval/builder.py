@@ -26,7 +26,7 @@ from retrieval.embed_stage import Between, EncodeShards, Kept, embed_relations, 
 from retrieval.embedding import Encoder, StaticEncoder, base_encoder, open_encoder
 from retrieval.generations import check_target, locked, publish, staging
 from retrieval.index import AUTO, FactIndex, choose_index, empty_index, index_recall
-from retrieval.knowledge_base import ENTITIES, FACTS, INDEX, RELATIONS, TRIPLES, open_index
+from retrieval.knowledge_base import ENCODER, ENTITIES, FACTS, INDEX, RELATIONS, TRIPLES, open_index
 from retrieval.manifest import MANIFEST, Manifest, describe_files
 from retrieval.plan import PLAN, Plan, Reading, make_plan, plan_sources, read_plan, source_names
 from retrieval.report import REJECTS, BuildReport, Refusal, write_rejects
@@ -36,7 +36,6 @@ from retrieval.vector_file import map_vectors, save_array
 
 __all__ = ["REJECTS", "BuildReport", "Progress", "Refusal", "build_kb", "relation_text", "source_names"]
 
-ENCODER = "encoder"
 """Folder, within a generation, of an encoder that was made for it."""
 
 _RECALL_SAMPLE = 128

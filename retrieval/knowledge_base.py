@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,22 @@ from numpy.typing import NDArray
 from kb.errors import KnowledgeError
 from kb.graph import FactGraph
 from kb.store import KnowledgeStore
+from retrieval.embed_stage import relation_text
+from retrieval.embedding import StaticEncoder, open_encoder
 from retrieval.index import FactIndex
 from retrieval.manifest import Manifest
+from retrieval.reranking import LazyVectors, RerankedIndex, lazily
 from retrieval.store_place import STORE, store_of
 
-__all__ = ["ENTITIES", "FACTS", "INDEX", "RELATIONS", "STORE", "TRIPLES", "KnowledgeBase"]
+__all__ = ["ENCODER", "ENTITIES", "FACTS", "INDEX", "RELATIONS", "STORE", "TRIPLES", "KnowledgeBase"]
 
 INDEX = "facts.faiss"
 FACTS = "facts.npy"
 TRIPLES = "triples.npy"
 ENTITIES = "entities.npy"
 RELATIONS = "relations.npy"
+ENCODER = "encoder"
+"""Folder of the static encoder, in a knowledge base that was built with one."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class KnowledgeBase:
         folder: Where it lies.
         manifest: Its identity card.
         store: The facts with their texts and sources.
-        index: FAISS index over fact vectors.
+        index: Index over fact vectors. Of a knowledge base of static vectors it is a `RerankedIndex`, and entity
+            and relation vectors are `LazyVectors`: then all of them are those of the sentence encoder.
         triples: (num_facts, 3) int32, memory-mapped: head entity, relation, tail entity of each fact.
         graph: Adjacency over the same facts.
         entity_vectors: (num_entities, dimension) float16, memory-mapped, unit length.
@@ -42,11 +48,11 @@ class KnowledgeBase:
     folder: Path
     manifest: Manifest
     store: KnowledgeStore
-    index: FactIndex
+    index: FactIndex | RerankedIndex
     triples: NDArray[np.int32]
     graph: FactGraph
-    entity_vectors: NDArray[np.float16]
-    relation_vectors: NDArray[np.float32]
+    entity_vectors: NDArray[np.float16] | LazyVectors
+    relation_vectors: NDArray[np.float32] | LazyVectors
 
     @classmethod
     def open(cls, folder: Path, *, encoder_sha256: str | None = None, thorough: bool = False) -> KnowledgeBase:
@@ -60,9 +66,10 @@ class KnowledgeBase:
             KnowledgeError: if the folder is missing, half-built, altered, or built with another encoder.
         """
         manifest = Manifest.read(folder)
-        if encoder_sha256 is not None and manifest.encoder_sha256 != encoder_sha256:
+        asked_with = manifest.base_encoder_sha256 or manifest.encoder_sha256
+        if encoder_sha256 is not None and asked_with != encoder_sha256:
             raise KnowledgeError(
-                f"knowledge base {folder} was embedded with {manifest.encoder} ({manifest.encoder_sha256[:12]}…), the"
+                f"knowledge base {folder} was embedded with {manifest.encoder} ({asked_with[:12]}…), the"
                 f" model expects weights {encoder_sha256[:12]}…; build it again with the model's encoder: kvqa index-kb"
             )
         manifest.check_files(folder, thorough=thorough)
@@ -89,7 +96,16 @@ class KnowledgeBase:
                 f"the store of {folder} holds other facts than were indexed; {manifest.repair(folder)}"
             )
         graph = FactGraph.open(parts, triples, store.num_entities)
-        return cls(folder, manifest, store, index, triples, graph, entity_vectors, relation_vectors)
+        opened = cls(folder, manifest, store, index, triples, graph, entity_vectors, relation_vectors)
+        return opened if manifest.base_encoder_sha256 is None else opened._with_sentence_vectors(parts / ENCODER)
+
+    def _with_sentence_vectors(self, encoder_folder: Path) -> KnowledgeBase:
+        """Return the same with vectors of the sentence encoder in place of the static ones, made when asked for."""
+        encoder = open_encoder(self.manifest.encoder, folder=encoder_folder)
+        assert isinstance(encoder, StaticEncoder) and isinstance(self.index, FactIndex)
+        relations = [relation_text(name) for name in self.store.relation_names()]
+        index, entities, kinds = lazily(self.index, encoder, encoder.base, self.store, relations)
+        return replace(self, index=index, entity_vectors=entities, relation_vectors=kinds)
 
 
 def open_index(parts: Path) -> FactIndex:

@@ -153,12 +153,12 @@ def collate_graphs(items: Sequence[GraphItem], kb: KnowledgeBase, label_vectors:
     relations = _pad([item.evidence.relations for item in items], 0)
     heads, tails = _pad([item.evidence.heads for item in items], 0), _pad([item.evidence.tails for item in items], 0)
     fact_mask = fact_ids >= 0
-    fact_vectors = np.zeros((*fact_ids.shape, kb.manifest.dimension), dtype=np.float32)
+    fact_vectors = np.zeros((*fact_ids.shape, kb.index.dimension), dtype=np.float32)
     fact_vectors[fact_mask] = kb.index.vectors(fact_ids[fact_mask])
     entity_vectors = kb.entity_vectors[entity_ids].astype(np.float32) * (entity_ids >= 0)[..., None]
     label_counts = [len(item.labels) for item in items]
     label_vector_rows = [
-        label_vectors(item.labels).numpy() if item.labels else np.zeros((0, kb.manifest.dimension), np.float32)
+        label_vectors(item.labels).numpy() if item.labels else np.zeros((0, kb.index.dimension), np.float32)
         for item in items
     ]
     label_rows = _pad(label_vector_rows, 0)  # (B, L, S)

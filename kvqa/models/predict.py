@@ -47,6 +47,11 @@ def link_example(example: Example, linker: Linker) -> Links:
     return linker.link(example.question, [r.label for r in distinct_concepts(example.regions)])
 
 
+def asked_words(example: Example) -> list[str]:
+    """Return the question and the names of what is seen, by which a knowledge base of static vectors is searched."""
+    return [example.question, *(r.label for r in distinct_concepts(example.regions))]
+
+
 def graph_items(
     model: KvqaModel,
     examples: Sequence[Example],
@@ -64,7 +69,7 @@ def graph_items(
     examples = [model.seen(example) for example in examples]
     links = [link_example(example, linker) for example in examples]
     facts, anchors = np.stack([view.fact for view in views]), np.stack([view.anchor for view in views])
-    found = retriever.retrieve(facts, anchors, links)
+    found = retriever.retrieve(facts, anchors, links, [asked_words(example) for example in examples])
     items = []
     for example, view, evidence in zip(examples, views, found, strict=True):
         known = texts if texts is not None else evidence_texts(kb, evidence.fact_ids)
