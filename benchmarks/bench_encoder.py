@@ -1,12 +1,14 @@
 """How fast is the cross-modal encoder? Side by side with `LxmertModel` of `transformers`, same weights and inputs.
 
-    python benchmarks/bench_encoder.py [--repeats 5] [--threads 2] [--batch 32] [--train-batch 8]
+    python benchmarks/bench_encoder.py [--repeats 5] [--threads 2] [--batch 32] [--train-batch 32] [--cpu-time]
 
 Base size (9, 5 and 5 layers of 768), random weights, 20 words and 36 regions. Times are medians; what is compared is
-timed in turn. The last line is a JSON object: `max_abs_diff` of all outputs in float32; `fp32_ratio`, `bf16_ratio`,
-`vcr_ratio` and `train_ratio`, the peer's float32 time over ours; `bf16_cosine` of pooled vectors, the lowest;
-`ragged_ratio`, our time with padding over ours without. Where the processor has no bfloat16 products, `bf16` is
-false, the bfloat16 figures come from two pairs at one repeat, and ours of VCR and of training are float32.
+timed in turn; `--cpu-time` counts processor time, for machines that others use too.
+
+The last line is a JSON object: `max_abs_diff` of all outputs in float32; `fp32_ratio`, `bf16_ratio`, `vcr_ratio` and
+`train_ratio`, the peer's float32 time over ours; `bf16_cosine` of pooled vectors, the lowest; `ragged_ratio`, our
+float32 time with padding over ours without. Where the processor has no bfloat16 products, `bf16` is false, the
+bfloat16 figures come from two pairs at one repeat, and ours of VCR and of training are float32.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +29,11 @@ from torch.nn import functional as F
 from kvqa.data.pairs import Pairs
 from kvqa.models.crossmodal import CrossModalEncoder
 from kvqa.models.lxmert import from_transformers
+from retrieval.precision import fast_bfloat16
 
 WORDS, REGIONS, CANDIDATES = 20, 36, 20
+Clock = Callable[[], float]
+Timer = Callable[..., list[float]]
 
 
 def make_pairs(words: Tensor, regions: Tensor) -> Pairs:
@@ -59,14 +65,14 @@ def call_peer(peer: nn.Module, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
     return out.language_output, out.vision_output, out.pooled_output
 
 
-def medians(repeats: int, *calls: Callable[[], object]) -> list[float]:
+def medians(repeats: int, clock: Clock, *calls: Callable[[], object]) -> list[float]:
     """Return the median seconds of each call, called in turn, after one round that does not count."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats + 1):
         for found, call in zip(times, calls, strict=True):
-            start = time.perf_counter()
+            start = clock()
             call()
-            found.append(time.perf_counter() - start)
+            found.append(clock() - start)
     return [statistics.median(found[1:]) for found in times]
 
 
@@ -126,13 +132,64 @@ def autocast_outputs(encoder: CrossModalEncoder, pairs: Pairs, *, bf16: bool) ->
     return out.language, out.vision, out.pooled
 
 
+def time_forward(peer: nn.Module, encoder: CrossModalEncoder, batches: Sequence[int], timer: Timer) -> float:
+    """Print milliseconds a pair in float32; return the ratio at the last of `batches`."""
+    ratio = 0.0
+    for batch in batches:
+        pairs = full(batch)
+        theirs, mine = timer(partial(call_peer, peer, pairs), partial(encoder, pairs))
+        print(f"fp32, batch {batch}: peer {theirs / batch * 1e3:.1f} ms a pair, ours {mine / batch * 1e3:.1f}")
+        ratio = theirs / mine
+    return ratio
+
+
+def time_ragged(encoder: CrossModalEncoder, pairs: Pairs, timer: Timer) -> float:
+    """Return our time with padding over ours without."""
+    assert pairs.region_mask is not None
+    padded, packed = timer(partial(encoder, pairs), partial(encoder, pairs, packed=True))
+    positions = torch.cat([pairs.mask, pairs.region_mask], dim=1).float().mean()
+    print(f"ragged: padded {padded * 1e3:.0f} ms, packed {packed * 1e3:.0f}; {positions:.0%} of positions are real")
+    return padded / packed
+
+
+def time_half(peer: nn.Module, half: CrossModalEncoder, pairs: Pairs, timer: Timer) -> tuple[float, float]:
+    """Return the peer's float32 time over our bfloat16 time, and the lowest cosine of pooled vectors."""
+    halved = replace(pairs, vision=pairs.vision.bfloat16())
+    theirs, mine = timer(partial(call_peer, peer, pairs), partial(half, halved))
+    print(f"bf16, batch {len(pairs.ids)}: peer fp32 {theirs * 1e3:.0f} ms, ours bf16 {mine * 1e3:.0f}")
+    cosine = F.cosine_similarity(half(halved).pooled.float(), call_peer(peer, pairs)[2], dim=-1)
+    return theirs / mine, cosine.min().item()
+
+
+def time_vcr(peer: nn.Module, encoder: CrossModalEncoder, timer: Timer) -> float:
+    """Return the peer's padded float32 time over ours for the candidates of one question."""
+    pairs = vcr_pairs()
+    asked = replace(pairs, vision=pairs.vision.to(encoder.pooler.weight.dtype))
+    theirs, mine = timer(partial(call_peer, peer, pairs), partial(encoder.pooled, asked, packed=True))
+    print(f"VCR, {CANDIDATES} candidates: peer fp32 {theirs * 1e3:.0f} ms, ours {mine * 1e3:.0f}")
+    return theirs / mine
+
+
+def time_training(peer: nn.Module, encoder: CrossModalEncoder, batch: int, timer: Timer) -> float:
+    """Return the peer's float32 time of a training step over ours, in bfloat16 where that is fast."""
+    pairs = full(batch)
+    forward = partial(autocast_outputs, encoder.train(), pairs, bf16=fast_bfloat16())
+    peer_forward = partial(call_peer, peer.train(), pairs)
+    theirs, mine = timer(training_step(peer_forward, peer), training_step(forward, encoder))
+    print(f"training step, batch {batch}: peer fp32 {theirs * 1e3:.0f} ms, ours {mine * 1e3:.0f}")
+    theirs_mib, mine_mib = kept_mib(peer_forward, peer), kept_mib(forward, encoder)
+    print(f"kept for the backward pass: peer {theirs_mib:.0f} MiB, ours {mine_mib:.0f}")
+    return theirs / mine
+
+
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--train-batch", type=int, default=8)
+    parser.add_argument("--train-batch", type=int, default=32)
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--layers", type=int, nargs=3, default=(9, 5, 5), help="language, vision, cross-modality")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -145,54 +202,26 @@ def main() -> None:
     def ours() -> CrossModalEncoder:
         return from_transformers(peer.config.to_dict(), peer.state_dict(), source="the peer").encoder
 
-    bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    bf16 = fast_bfloat16()
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    timer = partial(medians, options.repeats, clock)
+    words, regions = torch.randint(5, WORDS + 1, (options.batch,)), torch.randint(10, REGIONS + 1, (options.batch,))
+    ragged = make_pairs(words, regions)
     result: dict[str, float | bool] = {"bf16": bf16}
     print(f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}")
     with torch.inference_mode():
         encoder = ours().prepare_for_inference()
-        words, regions = torch.randint(5, WORDS + 1, (options.batch,)), torch.randint(10, REGIONS + 1, (options.batch,))
-        ragged = make_pairs(words, regions)
-        result["max_abs_diff"] = largest_difference(peer, encoder, ragged)
-        for batch in sorted({1, 8, options.batch}):
-            pairs = full(batch)
-            theirs, mine = medians(
-                options.repeats,
-                lambda p=pairs: call_peer(peer, p),
-                lambda p=pairs: encoder(p),  # type: ignore[misc]
-            )
-            print(f"fp32, batch {batch}: peer {theirs / batch * 1e3:.1f} ms a pair, ours {mine / batch * 1e3:.1f}")
-            result["fp32_ratio"] = theirs / mine
-        padded, packed = medians(options.repeats, lambda: encoder(ragged), lambda: encoder(ragged, packed=True))
-        share = (words.sum() + regions.sum()) / (options.batch * int(words.max() + regions.max()))
-        print(
-            f"ragged, fp32: padded {padded * 1e3:.0f} ms, packed {packed * 1e3:.0f}; {share:.0%} of positions are real"
-        )
-        result["ragged_ratio"] = padded / packed
-
-        pairs = full(options.batch if bf16 else 2)
         half = ours().to(torch.bfloat16).prepare_for_inference()
-        halved = replace(pairs, vision=pairs.vision.bfloat16())
-        repeats = options.repeats if bf16 else 1
-        theirs, mine = medians(repeats, lambda: call_peer(peer, pairs), lambda: half(halved))
-        print(f"bf16, batch {len(pairs.ids)}: peer fp32 {theirs * 1e3:.0f} ms, ours bf16 {mine * 1e3:.0f}")
-        result["bf16_ratio"] = theirs / mine
-        cosine = F.cosine_similarity(half(halved).pooled.float(), call_peer(peer, pairs)[2], dim=-1)
-        result["bf16_cosine"] = cosine.min().item()
-
-        vcr = vcr_pairs()
-        chosen, asked = (half, replace(vcr, vision=vcr.vision.bfloat16())) if bf16 else (encoder, vcr)
-        theirs, mine = medians(options.repeats, lambda: call_peer(peer, vcr), lambda: chosen.pooled(asked, packed=True))
-        print(f"VCR, {CANDIDATES} candidates: peer fp32 {theirs * 1e3:.0f} ms, ours {mine * 1e3:.0f}")
-        result["vcr_ratio"] = theirs / mine
-
-    pairs, encoder = full(options.train_batch), ours().train()
-    forward, peer_forward = lambda: autocast_outputs(encoder, pairs, bf16=bf16), lambda: call_peer(peer.train(), pairs)
-    step, peer_step = training_step(forward, encoder), training_step(peer_forward, peer)
-    theirs, mine = medians(max(1, options.repeats // 2), peer_step, step)
-    print(f"training step, batch {options.train_batch}: peer fp32 {theirs * 1e3:.0f} ms, ours {mine * 1e3:.0f}")
-    theirs_mib, mine_mib = kept_mib(peer_forward, peer), kept_mib(forward, encoder)
-    print(f"kept for the backward pass: peer {theirs_mib:.0f} MiB, ours {mine_mib:.0f}")
-    result["train_ratio"] = theirs / mine
+        result["max_abs_diff"] = largest_difference(peer, encoder, ragged)
+        result["fp32_ratio"] = time_forward(peer, encoder, sorted({1, 8, options.batch}), timer)
+        result["ragged_ratio"] = time_ragged(encoder, ragged, timer)
+        pairs, half_timer = (full(options.batch), timer) if bf16 else (full(2), partial(medians, 1, clock))
+        result["bf16_ratio"], result["bf16_cosine"] = time_half(peer, half, pairs, half_timer)
+        result["vcr_ratio"] = time_vcr(peer, half if bf16 else encoder, timer)
+        del half
+    result["train_ratio"] = time_training(
+        peer, ours(), options.train_batch, partial(medians, max(1, options.repeats // 2), clock)
+    )
     print(json.dumps({name: v if isinstance(v, bool) else round(v, 7) for name, v in result.items()}))
 
 

@@ -195,6 +195,9 @@ class CrossModalEncoder(nn.Module):
         attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        for value, kinds in ((fusion, get_args(Fusion)), (order, get_args(Order)), (pool, get_args(Pool))):
+            if value not in kinds:
+                raise ValueError(f"{value!r} is none of {', '.join(kinds)}")
         rates = Rates(dropout=dropout, attention_dropout=attention_dropout, eps=1e-12)
         seen_width = vision_width or width
         language_width = int(language.width)  # type: ignore[arg-type]
@@ -329,10 +332,23 @@ def build_encoder(config: CrossModalConfig) -> CrossModalEncoder:
     problems = config.problems()
     if problems:
         raise InputError("the encoder cannot be built: " + "; ".join(problems))
+    regions = build_vision_embedding(config.vision, vision_sizes(config)[0], dropout=config.dropout)
+    encoder = assemble(config, build_language(config.language), regions)
+    if config.init_std is not None:
+        _initialise(encoder, config, config.init_std)
+    return encoder
+
+
+def assemble(config: CrossModalConfig, language: nn.Module, regions: nn.Module) -> CrossModalEncoder:
+    """Return the encoder of a config around a language encoder and a vision embedding, with PyTorch's random weights.
+
+    Args:
+        regions: Makes tokens of the width of the vision encoder.
+    """
     seen_width, seen_heads, seen_hidden = vision_sizes(config)
-    encoder = CrossModalEncoder(
-        build_language(config.language),
-        build_vision_embedding(config.vision, seen_width, dropout=config.dropout),
+    return CrossModalEncoder(
+        language,
+        regions,
         width=config.width,
         heads=config.heads,
         hidden=config.hidden,
@@ -349,9 +365,6 @@ def build_encoder(config: CrossModalConfig) -> CrossModalEncoder:
         dropout=config.dropout,
         attention_dropout=config.attention_dropout,
     )
-    if config.init_std is not None:
-        _initialise(encoder, config, config.init_std)
-    return encoder
 
 
 def _initialise(encoder: CrossModalEncoder, config: CrossModalConfig, std: float) -> None:

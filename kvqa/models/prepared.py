@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retrieval.precision import fast_bfloat16
+
 
 class PackedLinear:
     """One or more linear maps of the same input as one product; outputs side by side.
@@ -57,5 +59,5 @@ def packing_pays(weight: Tensor) -> bool:
         weight.device.type == "cpu"
         and weight.dtype == torch.bfloat16
         and torch.backends.mkldnn.is_available()
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        and fast_bfloat16()
     )

@@ -1,6 +1,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from kvqa.data.collate import Collator
 from kvqa.data.example import Example
+from kvqa.models.crossmodal import Embeddings
 from kvqa.models.encoder import QUERIES, EncoderConfig, QuestionImage, QuestionImageEncoder
-from kvqa.models.text import TextEncoder, sentence_vector
+from kvqa.models.text import TextEncoder, mean_pool, sentence_vector
 from kvqa.vision.regions import Region, Regions
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ","]
@@ -167,3 +169,45 @@ def test_without_tuned_layers_the_language_is_that_of_the_sentence_encoder() -> 
     assert not list(encoder.tuned.parameters())
     expected = encoder.bridge(encoder.base(batch.ids, batch.segments, batch.mask))
     torch.testing.assert_close(encoder(batch).language, expected)
+
+
+def test_the_encoder_is_its_parts_one_after_the_other() -> None:
+    """What released checkpoints were trained as, written out."""
+    encoder, batch = _encoder(trained=True), COLLATE(EXAMPLES)
+    trunk = encoder.trunk
+    words = encoder.base.embed(batch.ids, batch.segments)
+    for layer in [encoder.base.layers[0], *encoder.tuned]:
+        words = layer(words, batch.mask)
+    language, vision = encoder.bridge(words), trunk.regions(batch.labels, batch)
+    for layer in trunk.vision:
+        vision = layer(vision, batch.region_mask)
+    for layer in trunk.cross:
+        language, vision = layer(language, vision, batch.mask, batch.region_mask)
+    pooled = torch.tanh(trunk.pooler(torch.cat([language[:, 0], vision[:, 0]], dim=-1)))
+    out = encoder(batch)
+    torch.testing.assert_close(out.pooled, pooled, atol=0, rtol=0)
+    torch.testing.assert_close(out.side, encoder.side(torch.cat([mean_pool(words, batch.mask), pooled], dim=-1)))
+
+
+def test_embeddings_of_a_batch_can_be_perturbed() -> None:
+    encoder, batch = _encoder(trained=True), COLLATE(EXAMPLES)
+    clean = encoder.trunk.embed(batch)
+    delta = torch.zeros_like(clean.words, requires_grad=True)
+    seen = torch.zeros_like(clean.vision, requires_grad=True)
+    out = encoder(batch, Embeddings(clean.words + delta, clean.vision + seen))
+    assert not _differ(out, encoder(batch))
+    out.fact.sum().backward()
+    assert delta.grad is not None and delta.grad[batch.mask].any() and seen.grad is not None and seen.grad.any()
+
+
+@pytest.mark.parametrize("change", [{"fusion": "merged"}, {"shared": False}, {"order": "self-first"}])
+def test_the_streams_may_meet_in_other_ways(change: dict[str, Any]) -> None:
+    encoder = _encoder(replace(CONFIG, **change), trained=True)
+    assert _differ(encoder(COLLATE(EXAMPLES)), _encoder(trained=True)(COLLATE(EXAMPLES)))
+    together, alone = encoder(COLLATE(EXAMPLES)), encoder(COLLATE(EXAMPLES[1:2]))
+    torch.testing.assert_close(together.fact[1], alone.fact[0], atol=1e-5, rtol=0)
+
+
+def test_an_unknown_way_to_meet_is_refused() -> None:
+    with pytest.raises(ValueError, match="'late' is none of co-attention, merged"):
+        _encoder(replace(CONFIG, fusion="late"))  # type: ignore[arg-type]
