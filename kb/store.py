@@ -129,22 +129,25 @@ class KnowledgeStore:
         """
         return self._writing().add_source(name, path, sha256, licence)
 
-    def add(self, records: Iterable[Triple | Alias | Reject], source_id: int) -> AddReport:
+    def add(
+        self, records: Iterable[Triple | Alias | Reject], source_id: int, *, copied: Source | None = None
+    ) -> AddReport:
         """Add the records of one source. A fact that is there already gets one more origin.
 
         Records are written in batches, one transaction each, which also counts them in `Source.records`. Of several
         lines of a source with the same fact the first is kept as its origin. `source` of a record is not looked at:
         the source is `source_id`. Other names of an entity count once a fact names it.
 
+        Args:
+            records: What a reader gave, or `records_of` another store.
+            source_id: As `add_source` returned it.
+            copied: The source in that other store, whose counts hold: its facts come without their repetitions.
+
         Raises:
             KnowledgeError: if the store is open for reading, or there is no such source.
             ValueError: if a text is empty or holds a NUL character.
         """
-        return self._writing().add(records, source_id)
-
-    def set_read(self, source_id: int, read: int) -> None:
-        """Say how many facts a source states, where `add` got them without their repetitions (see `records_of`)."""
-        self._writing().set_read(source_id, read)
+        return self._writing().add(records, source_id, copied=copied)
 
     def finish(self) -> None:
         """Make a store whole that is open for writing: indexes, counts, content hash. Adding more is possible still.

@@ -56,7 +56,9 @@ class StoreWriter:
             connection.execute(insert(schema.source), {name: getattr(row, name) for name in columns})
         return row.id
 
-    def add(self, records: Iterable[Triple | Alias | Reject], source_id: int) -> AddReport:
+    def add(
+        self, records: Iterable[Triple | Alias | Reject], source_id: int, *, copied: Source | None = None
+    ) -> AddReport:
         """See `KnowledgeStore.add`."""
         known = sources(self._engine)
         if not 0 <= source_id < len(known):
@@ -66,16 +68,13 @@ class StoreWriter:
         stream = iter(records)
         while batch := list(islice(stream, BATCH)):
             self._add_batch(batch, seen)
+        counts = {} if copied is None else {"records": copied.records, "read": copied.read}
         with self._engine.begin() as connection:
-            connection.execute(update(schema.source).where(schema.source.c.id == source_id).values(complete=1))
+            of_source = update(schema.source).where(schema.source.c.id == source_id)
+            connection.execute(of_source.values(complete=1, **counts))
         after = sources(self._engine)[source_id]
         read, new = after.read - before.read, after.new - before.new
         return AddReport(read=read, new=new, duplicate=read - new, refused=after.refused - before.refused)
-
-    def set_read(self, source_id: int, read: int) -> None:
-        """Say how many facts a source states, where its facts came without their repetitions."""
-        with self._engine.begin() as connection:
-            connection.execute(update(schema.source).where(schema.source.c.id == source_id).values(read=read))
 
     def finish(self) -> None:
         """Make the indexes, tie aliases to their entities, and write counts and content hash: the store is whole."""

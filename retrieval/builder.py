@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.exc import DatabaseError
 
 from kb.adjacency import write_adjacency
@@ -32,7 +34,7 @@ from retrieval.plan import PLAN, Plan, Reading, make_plan, plan_sources, read_pl
 from retrieval.report import REJECTS, BuildReport, Refusal, write_rejects
 from retrieval.store_place import StorePlaces, store_of
 from retrieval.store_stage import Progress, fill_store, unwritable
-from retrieval.vector_file import map_vectors, save_array
+from retrieval.vector_file import DiskRows, save_array
 
 __all__ = ["REJECTS", "BuildReport", "Progress", "Refusal", "build_kb", "relation_text", "source_names"]
 
@@ -240,12 +242,12 @@ class _Build:
 
     def _kept(self, name: str, texts: Between) -> Kept:
         assert self.base is not None
-        vectors = map_vectors(self.out / self.base.generation / name)
+        vectors = cast("NDArray[np.float16]", DiskRows(self.out / self.base.generation / name))
         return Kept(vectors, texts, len(vectors) if self.plan.append else 0)
 
     def _index(self, folder: Path) -> tuple[str, float]:
         """Return factory string and recall@10."""
-        vectors = map_vectors(folder / FACTS)
+        vectors = cast("NDArray[np.float16]", DiskRows(folder / FACTS))  # read like an array, not mapped
         factory = choose_index(*vectors.shape) if self.plan.index == AUTO else self.plan.index
         if not (folder / INDEX).is_file():
             self.progress(f"indexing facts ({factory})", 0, 0)

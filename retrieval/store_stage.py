@@ -91,8 +91,7 @@ def _load(
         with KnowledgeStore.open(base) as old:
             before = next(entry for entry in old.sources() if entry.name == source.name)
             records = _told(old.records_of(before), f"keeping {source.name}", progress)
-            store.add(islice(records, known.records, None), known.id)
-            store.set_read(known.id, before.read)
+            store.add(islice(records, known.records, None), known.id, copied=before)
         return
     options = {name: value for name, value in source.options.items() if name != "language" or value != "en"}
     try:

@@ -83,9 +83,50 @@ class VectorFile:
         return {int(line) for line in lines if line.endswith("\n")}  # the last line may be half a number
 
 
-def map_vectors(path: Path) -> NDArray[Any]:
+class DiskRows:
+    """The rows of a finished file, read when they are asked for with a slice or with an array of ids.
+
+    In place of a memory map where all rows are gone through: the pages of a map count as memory of the process.
+
+    Attributes:
+        shape: (rows, dimension).
+        dtype: Of the numbers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        mapped = map_vectors(path)
+        self.shape: tuple[int, int] = mapped.shape
+        self.dtype = mapped.dtype
+        self._offset = mapped.offset
+        self._width = mapped.shape[1] * mapped.dtype.itemsize
+        self._file = path.open("rb", buffering=0)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows of a slice without step, or of ids (n,), in memory: (n, dimension)."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return self._read(start, max(0, stop - start))
+        ids = np.asarray(rows, dtype=np.int64)
+        found = np.empty((len(ids), self.shape[1]), dtype=self.dtype)
+        # Neighbouring ids are read together.
+        begins = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
+        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(ids)], strict=True):
+            found[begin:end] = self._read(int(ids[begin]), end - begin)
+        return found
+
+    def _read(self, start: int, count: int) -> NDArray[Any]:
+        content = os.pread(self._file.fileno(), count * self._width, self._offset + start * self._width)
+        return np.frombuffer(content, dtype=self.dtype).reshape(count, self.shape[1])
+
+
+def map_vectors(path: Path) -> np.memmap[Any, Any]:
     """Return the vectors of a finished file, mapped into memory."""
-    vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    assert isinstance(vectors, np.memmap)
     return vectors
 
 

@@ -260,8 +260,7 @@ def test_a_store_made_of_the_records_of_another_is_equal_to_it(tmp_path: Path) -
     with KnowledgeStore.open(fill_mixed(tmp_path / "one.db")) as one, KnowledgeStore.create(tmp_path / "two.db") as two:
         for source in one.sources():
             number = two.add_source(source.name, source.path, source.sha256)
-            two.add(one.records_of(source), number)
-            two.set_read(number, source.read)
+            two.add(one.records_of(source), number, copied=source)
         two.finish()
         assert two.content_hash() == one.content_hash()
         assert two.facts(range(4)) == one.facts(range(4))
