@@ -7,8 +7,9 @@ of the everyday facts, one for every three facts, relations come from ConceptNet
 with the encoder loaded, on the wall and on the processors; memory is the largest resident set of the process. Then
 another process opens the knowledge base and asks it for the ten nearest facts to 500 facts, one at a time.
 
-The last line is a JSON object: `facts`, `peak_gib`, `growth_exponent` (slope of log processor time
-over log size by least squares, from 100,000 facts on: below, the fixed seconds of a build decide), `p95_ms` (of one search), `recall10` (against exact search, measured at building), `open_s`; and all sizes.
+The last line is a JSON object: `facts`, `peak_gib`, `growth_exponent` (slope of log processor time over log size by
+least squares, from 100,000 facts on: below, the fixed seconds of a build decide), `p95_ms` (of one search),
+`recall10` (against exact search, measured at building), `open_s`; and all sizes.
 """
 
 from __future__ import annotations

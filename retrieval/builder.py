@@ -24,7 +24,7 @@ from kb.adjacency import write_adjacency
 from kb.errors import KnowledgeError
 from kb.readers import Columns
 from kb.store import KnowledgeStore
-from retrieval.embed_stage import Between, EncodeShards, Kept, embed_relations, embed_rows, encode_here, relation_text
+from retrieval.embed_stage import Between, Kept, embed_relations, embed_rows, relation_text
 from retrieval.embedding import Encoder, StaticEncoder, base_encoder, open_encoder
 from retrieval.generations import check_target, locked, publish, staging
 from retrieval.index import AUTO, FactIndex, choose_index, empty_index, index_recall
@@ -35,6 +35,7 @@ from retrieval.report import REJECTS, BuildReport, Refusal, write_rejects
 from retrieval.store_place import StorePlaces, store_of
 from retrieval.store_stage import Progress, fill_store, unwritable
 from retrieval.vector_file import DiskRows, save_array
+from retrieval.workers import HERE, Workers
 
 __all__ = ["REJECTS", "BuildReport", "Progress", "Refusal", "build_kb", "relation_text", "source_names"]
 
@@ -68,7 +69,7 @@ def build_kb(
     store: str | None = None,
     overwrite: bool = False,
     strict: bool = False,
-    encode: Callable[[Encoder], EncodeShards] = encode_here,
+    workers: Workers = HERE,
     progress: Progress = lambda step, done, total: None,
 ) -> BuildReport:
     """Make the knowledge base in `out`, or bring it up to date with `sources`.
@@ -90,7 +91,7 @@ def build_kb(
         store: URL of a PostgreSQL database for the facts; None is where they are, or a file in `out`.
         overwrite: Begin anew instead of adding; the old state stays until the new one is whole.
         strict: Take the first refused record for an error.
-        encode: Makes the function that encodes shards, from the encoder.
+        workers: Who encodes and indexes: this process, or a cluster (`retrieval.cluster.ray_workers`).
         progress: See `Progress`.
 
     Raises:
@@ -115,7 +116,7 @@ def build_kb(
                 empty_index(encoder.dimension, asked)  # an unknown index is found before hours of reading
             if base is not None:
                 base.check_files(out, thorough=True)  # what is carried over must be sound
-            return _Build(out, plan, base, places, encoder, strict, encode, progress).run()
+            return _Build(out, plan, base, places, encoder, strict, workers, progress).run()
         except (OSError, DatabaseError, RuntimeError) as error:  # RuntimeError is what FAISS makes of a full disk
             reason = unwritable(error) or str(error).splitlines()[0]
             raise KnowledgeError(
@@ -160,7 +161,7 @@ class _Build:
     places: StorePlaces
     encoder: Encoder
     strict: bool
-    encode: Callable[[Encoder], EncodeShards]
+    workers: Workers
     progress: Progress
 
     def run(self) -> BuildReport:
@@ -235,8 +236,7 @@ class _Build:
             for name, step, count, texts, old_texts in rows:
                 kept = self._kept(name, old_texts) if old_texts else None
                 tell = _counter(self.progress, step, count)
-                encode = self.encode(self.encoder)
-                embed_rows(folder / name, count, self.encoder.dimension, texts, encode, kept=kept, tell=tell)
+                embed_rows(folder / name, count, self.encoder, texts, self.workers.encode, kept=kept, tell=tell)
         if not (folder / RELATIONS).is_file():
             embed_relations(folder / RELATIONS, store, self.encoder)
 
@@ -250,9 +250,10 @@ class _Build:
         vectors = cast("NDArray[np.float16]", DiskRows(folder / FACTS))  # read like an array, not mapped
         factory = choose_index(*vectors.shape) if self.plan.index == AUTO else self.plan.index
         if not (folder / INDEX).is_file():
-            self.progress(f"indexing facts ({factory})", 0, 0)
-            partial = folder / (INDEX + ".partial")
-            FactIndex.build(vectors, factory=factory).save(partial)
+            step = f"indexing facts ({factory})"
+            self.progress(step, 0, len(vectors))
+            partial, tell = folder / (INDEX + ".partial"), _counter(self.progress, step, len(vectors))
+            FactIndex.build(vectors, factory=factory, fill=self.workers.fill, tell=tell).save(partial)
             partial.replace(folder / INDEX)
         self.progress("measuring recall", 0, 0)
         index = open_index(folder)

@@ -5,7 +5,7 @@ A vector depends on the text alone, so what the generation before has a vector f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -18,25 +18,11 @@ from kb.relations import verbalise
 from kb.store import KnowledgeStore
 from retrieval.embedding import Encoder
 from retrieval.vector_file import SHARD, VectorFile, save_array
+from retrieval.workers import EncodeShards
 
 Vectors: TypeAlias = NDArray[np.float16]
 Between: TypeAlias = Callable[[int, int], list[str]]
 """Texts of the rows from one number to another (excluded)."""
-
-EncodeShards: TypeAlias = Callable[
-    [Iterable[tuple[int, list[str]]], Callable[[int], None]], Iterator[tuple[int, Vectors]]
-]
-"""From number and texts of shards to number and vectors, in any order; also told whom to tell of texts done."""
-
-
-def encode_here(encoder: Encoder) -> EncodeShards:
-    """Return the encoding of shards in this process, one after the other."""
-
-    def encode(shards: Iterable[tuple[int, list[str]]], tell: Callable[[int], None]) -> Iterator[tuple[int, Vectors]]:
-        for number, texts in shards:
-            yield number, encoder.encode(texts, progress=tell)
-
-    return encode
 
 
 @dataclass(frozen=True)
@@ -75,7 +61,7 @@ class Kept:
 def embed_rows(
     path: Path,
     count: int,
-    dimension: int,
+    encoder: Encoder,
     texts: Between,
     encode: EncodeShards,
     *,
@@ -86,6 +72,7 @@ def embed_rows(
 
     Args:
         texts: The texts of the rows.
+        encode: Encodes shards, here or elsewhere.
         kept: Vectors that need not be made again.
         tell: Called with the number of texts done since the last call.
 
@@ -95,12 +82,12 @@ def embed_rows(
     if path.is_file():
         tell(count)
         return
-    file = VectorFile(path, (count, dimension))
+    file = VectorFile(path, (count, encoder.dimension))
     try:
         tell(sum(stop - start for start, stop in map(file.span, file.done)))
         missing: dict[int, tuple[Vectors, NDArray[np.int64]]] = {}
         shards = _missing_texts(file, texts, kept, missing, tell)
-        for number, vectors in encode(shards, tell):
+        for number, vectors in encode(encoder, shards, tell):
             rows, places = missing.pop(number)
             rows[places] = vectors
             file.write(number, rows)

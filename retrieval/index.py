@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,16 @@ from retrieval.index_recall import index_recall, sample_rows, tune
 if TYPE_CHECKING:
     import faiss
 
-__all__ = ["AUTO", "FLAT", "FactIndex", "choose_index", "empty_index", "index_recall"]
+__all__ = ["AUTO", "FLAT", "FactIndex", "Fill", "add_in_pieces", "choose_index", "empty_index", "index_recall"]
 
 BLOCK = 65_536
 POINTS_PER_CELL = 64
 LEAST_TRAINING, MOST_TRAINING = 65_536, 262_144
 """Training reads a sample of this many vectors (at most 400 MB at 384 dimensions) of however large a base."""
+
+
+Fill: TypeAlias = "Callable[[faiss.Index, NDArray[np.float16], Callable[[int], None]], None]"
+"""Adds all vectors to a trained index; is told whom to tell of vectors done."""
 
 
 class FactIndex:
@@ -43,7 +48,15 @@ class FactIndex:
         self._mapped = False
 
     @classmethod
-    def build(cls, vectors: NDArray[np.float16], *, factory: str = FLAT, seed: int = 0) -> FactIndex:
+    def build(
+        cls,
+        vectors: NDArray[np.float16],
+        *,
+        factory: str = FLAT,
+        seed: int = 0,
+        fill: Fill | None = None,
+        tell: Callable[[int], None] = lambda done: None,
+    ) -> FactIndex:
         """Index `vectors` (num_facts, dimension), commonly a memory map: they are read in pieces.
 
         Training sees a bounded sample. How many cells (`nprobe`) or candidates (`efSearch`) a search visits is then
@@ -52,6 +65,8 @@ class FactIndex:
         Args:
             factory: FAISS factory string; `AUTO` is what `choose_index` says.
             seed: Chooses the samples.
+            fill: Adds the vectors to the trained index; None is `add_in_pieces`.
+            tell: Called with the number of vectors added since the last call.
 
         Raises:
             KnowledgeError: if FAISS does not know the factory string, cannot number facts with it, or it wants more
@@ -59,7 +74,8 @@ class FactIndex:
         """
         if factory == AUTO:
             factory = choose_index(*vectors.shape)
-        built = cls(_filled(empty_index(vectors.shape[1], factory), vectors, factory, seed))
+        empty = empty_index(vectors.shape[1], factory)
+        built = cls(_filled(empty, vectors, factory, seed, fill or add_in_pieces, tell))
         if not built.lossless:
             built.rows = vectors
         tune(built, vectors, seed=seed)
@@ -220,8 +236,23 @@ def empty_index(dimension: int, factory: str) -> faiss.Index:
         raise KnowledgeError(f"FAISS does not know the index {factory!r}; give one such as Flat or HNSW32") from None
 
 
-def _filled(index: faiss.Index, vectors: NDArray[np.float16], factory: str, seed: int) -> faiss.Index:
-    """Train `index` on a sample, add `vectors` in pieces, on the GPU if there is one; return it in main memory."""
+def add_in_pieces(index: faiss.Index, vectors: NDArray[np.float16], tell: Callable[[int], None]) -> None:
+    """Add `vectors` (n, dimension) to a trained index, a block at a time; `tell` is called with each block's size."""
+    for start in range(0, len(vectors), BLOCK):
+        block = vectors[start : start + BLOCK].astype(np.float32)
+        index.add(block)
+        tell(len(block))
+
+
+def _filled(
+    index: faiss.Index,
+    vectors: NDArray[np.float16],
+    factory: str,
+    seed: int,
+    fill: Fill,
+    tell: Callable[[int], None],
+) -> faiss.Index:
+    """Train `index` on a sample and add `vectors`, on the GPU if there is one; return it in main memory."""
     import faiss
 
     wanted, cells = LEAST_TRAINING, faiss.try_extract_index_ivf(index)
@@ -238,8 +269,7 @@ def _filled(index: faiss.Index, vectors: NDArray[np.float16], factory: str, seed
                 f"index {factory!r} cannot be trained on {len(vectors):,} facts; give a smaller one, such as Flat"
             ) from None
     try:
-        for start in range(0, len(vectors), BLOCK):
-            working.add(vectors[start : start + BLOCK].astype(np.float32))
+        fill(working, vectors, tell)
     except RuntimeError:
         raise KnowledgeError(
             f"index {factory!r} does not number facts as they come; give one without IDMap, such as Flat or HNSW32"

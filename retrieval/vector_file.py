@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from io import BytesIO
+from io import BytesIO, FileIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +101,7 @@ class DiskRows:
         self.dtype = mapped.dtype
         self._offset = mapped.offset
         self._width = mapped.shape[1] * mapped.dtype.itemsize
-        self._file = path.open("rb", buffering=0)
+        self._path = path
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -107,20 +109,24 @@ class DiskRows:
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
         """Return the rows of a slice without step, or of ids (n,), in memory: (n, dimension)."""
-        if isinstance(rows, slice):
-            start, stop, _ = rows.indices(len(self))
-            return self._read(start, max(0, stop - start))
-        ids = np.asarray(rows, dtype=np.int64)
-        found = np.empty((len(ids), self.shape[1]), dtype=self.dtype)
-        # Neighbouring ids are read together.
-        begins = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
-        for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(ids)], strict=True):
-            found[begin:end] = self._read(int(ids[begin]), end - begin)
-        return found
+        with self._path.open("rb", buffering=0) as file:
+            if isinstance(rows, slice):
+                start, stop, _ = rows.indices(len(self))
+                return self._read(file, start, max(0, stop - start))
+            ids = np.asarray(rows, dtype=np.int64)
+            found = np.empty((len(ids), self.shape[1]), dtype=self.dtype)
+            # Neighbouring ids are read together.
+            bounds = [*np.flatnonzero(np.diff(ids, prepend=-2) != 1).tolist(), len(ids)]
+            for begin, end in pairwise(bounds):
+                found[begin:end] = self._read(file, int(ids[begin]), end - begin)
+            return found
 
-    def _read(self, start: int, count: int) -> NDArray[Any]:
-        content = os.pread(self._file.fileno(), count * self._width, self._offset + start * self._width)
-        return np.frombuffer(content, dtype=self.dtype).reshape(count, self.shape[1])
+    def _read(self, file: FileIO, start: int, count: int) -> NDArray[Any]:
+        file.seek(self._offset + start * self._width)
+        rows = np.empty((count, self.shape[1]), dtype=self.dtype)
+        if count and file.readinto(rows.data) != rows.nbytes:
+            raise OSError(errno.EIO, "the file of vectors ends early")
+        return rows
 
 
 def map_vectors(path: Path) -> np.memmap[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,10 @@ def index_kb(
     store: Annotated[
         str | None, typer.Option(help="Keep the facts in PostgreSQL: postgresql://USER@HOST/DATABASE.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Embed and index on a Ray cluster: HOST:PORT, auto, or local."),
+    ] = None,
     remove_source: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Take a source out of the knowledge base; repeatable.")
     ] = None,
@@ -53,9 +58,13 @@ def index_kb(
     """
     from kvqa.progress import build_progress
     from retrieval.builder import build_kb
+    from retrieval.cluster import ray_workers
+    from retrieval.workers import HERE
 
     started = time.perf_counter()
-    with build_progress(Console(stderr=True, quiet=quiet)) as progress:
+    with ExitStack() as stack:
+        workers = stack.enter_context(ray_workers(ray)) if ray else HERE
+        progress = stack.enter_context(build_progress(Console(stderr=True, quiet=quiet)))
         report = build_kb(
             sources or [],
             out,
@@ -69,6 +78,7 @@ def index_kb(
             store=store,
             overwrite=overwrite,
             strict=strict,
+            workers=workers,
             progress=progress,
         )
     show_build(report, out, time.perf_counter() - started, Console(quiet=quiet))
