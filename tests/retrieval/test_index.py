@@ -100,3 +100,73 @@ def test_a_file_that_is_no_whole_index_is_refused(tmp_path: Path, damage: str) -
     with pytest.raises(KnowledgeError, match=r"facts\.faiss cannot be read .*build it again: kvqa index-kb") as caught:
         FactIndex.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("factory", ["SQ8", "IVF4,SQ8", "PQ4x4", "IVF4,PQ4x4fs", "PCA8,IVF4,Flat", "HNSW8,SQ8", "SQ4"])
+def test_a_compressing_index_reads_vectors_from_the_file_beside_it(factory: str, tmp_path: Path) -> None:
+    built = FactIndex.build(VECTORS, factory=factory)
+    assert not built.lossless
+    built.save(tmp_path / "facts.faiss")
+    np.save(tmp_path / "facts.npy", VECTORS)
+    ids = np.array([160, 2, 2, 77])
+    index = FactIndex.load(tmp_path / "facts.faiss", rows=tmp_path / "facts.npy")
+    for each in (built, index):
+        np.testing.assert_array_equal(each.vectors(ids), VECTORS[ids].astype(np.float32))
+    with pytest.raises(KnowledgeError, match="compressed vectors only and the file of the full ones is missing"):
+        FactIndex.load(tmp_path / "facts.faiss").vectors(ids)
+
+
+@pytest.mark.parametrize("factory", ["SQ8", "PQ4x4", "IVF4,SQ8", "IVF4,PQ4x4fs", "PCA8,IVF4,Flat", "HNSW8,SQ8", "SQ4"])
+def test_every_kind_keeps_hidden_facts_hidden(factory: str) -> None:
+    index = FactIndex.build(VECTORS, factory=factory)
+    allowed = np.arange(FACTS) % 5 == 0
+    ids, scores = index.search(QUERIES, 40, allowed=allowed)
+    assert set(ids[ids >= 0]) <= set(np.flatnonzero(allowed))
+    assert (ids >= 0).sum(1).min() >= 8 and np.isneginf(scores[ids < 0]).all()
+    assert ids.shape == scores.shape == (len(QUERIES), 40)
+
+
+@pytest.mark.parametrize("factory", [*FACTORIES, "SQfp16", "IVF4,SQfp16"])
+def test_half_precision_is_lossless(factory: str) -> None:
+    index = FactIndex.build(VECTORS, factory=factory)
+    assert index.lossless == (factory != "IVF4,SQfp16")  # that one rounds what is left after its cell's centre
+
+
+def test_the_width_of_the_search_is_stored(tmp_path: Path) -> None:
+    for factory, width in (("IVF8,SQ8", 4), ("HNSW8", 128), ("PCA8,IVF8,Flat", 2)):
+        index = FactIndex.build(VECTORS, factory=factory)
+        index.set_width(width)
+        index.save(tmp_path / "facts.faiss")
+        loaded = FactIndex.load(tmp_path / "facts.faiss")
+        before, after = index.search(QUERIES, 9)[0], loaded.search(QUERIES, 9)[0]
+        np.testing.assert_array_equal(before, after)
+        (tmp_path / "facts.faiss").unlink()
+
+
+def test_vectors_of_another_base_are_refused(tmp_path: Path) -> None:
+    FactIndex.build(VECTORS, factory="SQ8").save(tmp_path / "facts.faiss")
+    np.save(tmp_path / "facts.npy", VECTORS[:9])
+    with pytest.raises(KnowledgeError, match=r"facts\.npy holds \(9, 16\) numbers, .* has 161 facts of 16"):
+        FactIndex.load(tmp_path / "facts.faiss", rows=tmp_path / "facts.npy")
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [("Nonsense7", "does not know the index"), ("IVF4096,Flat", "cannot be trained on 161"), ("IDMap,Flat", "IDMap")],
+)
+def test_an_index_that_cannot_be_built_is_named(factory: str, message: str) -> None:
+    with pytest.raises(KnowledgeError, match=message):
+        FactIndex.build(VECTORS, factory=factory)
+
+
+@pytest.mark.parametrize("count", [0, 3, 60])
+def test_a_kind_that_cannot_choose_looks_at_more(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("this kind takes no selector")
+
+    allowed = np.arange(FACTS) >= FACTS - count
+    expected = FactIndex.build(VECTORS).search(QUERIES, 40, allowed=allowed)
+    monkeypatch.setattr("retrieval.index._options", refuse)
+    found = FactIndex.build(VECTORS).search(QUERIES, 40, allowed=allowed)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
