@@ -177,7 +177,7 @@ def explain(
     if not prediction.answers:
         return "", 0.0, False, (), (), ()
     texts = evidence_texts(kb, item.evidence.fact_ids)
-    spoken = [_spoken(answer, prediction, texts) for answer, _ in prediction.answers[:top]]
+    spellings = [spoken(answer, prediction, texts) for answer, _ in prediction.answers[:top]]
     best, confidence = prediction.answers[0]
     shares = confidence * _fact_shares(prediction, best) / max(_mass(prediction, best).sum(), 1e-9)
     carrier = np.lexsort((-prediction.facts, -shares))[:1]  # the fact that carries the answer comes first
@@ -189,15 +189,15 @@ def explain(
         for i, fact in zip(order, kb.store.facts([int(item.evidence.fact_ids[i]) for i in order]), strict=True)
     )
     alternatives = tuple(
-        Alternative(text, round(share, 4)) for text, (_, share) in zip(spoken, prediction.answers[:top], strict=True)
+        Alternative(text, round(share, 4)) for text, (_, share) in zip(spellings, prediction.answers[:top], strict=True)
     )
     # An answer that only the vocabulary knows rests on no fact: there is no path to it, and no support.
     carried = bool(facts) and facts[0].answer_share > 0
-    path = _path(facts[0], spoken[0], best, example.regions) if carried else (Step("answer", spoken[0]),)
-    return spoken[0], round(confidence, 4), carried and confidence >= UNSURE, alternatives, facts, path
+    path = _path(facts[0], spellings[0], best, example.regions) if carried else (Step("answer", spellings[0]),)
+    return spellings[0], round(confidence, 4), carried and confidence >= UNSURE, alternatives, facts, path
 
 
-def _spoken(answer: str, prediction: Prediction, texts: dict[int, str]) -> str:
+def spoken(answer: str, prediction: Prediction, texts: Mapping[int, str]) -> str:
     """Return the answer as its strongest alternative spells it."""
     item = prediction.item
     rows = np.flatnonzero(item.groups[: len(prediction.alternatives)] == item.answers.index(answer))

@@ -30,7 +30,7 @@ PACKAGES = {
 LEAVES = {"cache", "config", "errors", "metrics", "progress", "provenance"}
 FOUNDATION = LEAVES | {"vision", "data", "scoring"}
 BELOW_BUILD = FOUNDATION | {"models"}
-BELOW_CLI = BELOW_BUILD | {"build", "training", "answering", "evaluate", "explain", "contrast"}
+BELOW_CLI = BELOW_BUILD | {"build", "training", "answering", "evaluation", "explain", "contrast"}
 LAYERS = {
     **{leaf: LEAVES for leaf in LEAVES},
     "scoring": LEAVES,
@@ -40,10 +40,10 @@ LAYERS = {
     "training": BELOW_BUILD,
     "build": BELOW_BUILD | {"training"},
     "answering": BELOW_BUILD,
-    "evaluate": BELOW_BUILD | {"build", "answering", "explain"},
+    "evaluation": BELOW_BUILD | {"build", "answering", "explain"},
     "attack": BELOW_BUILD,
     "drawing": BELOW_BUILD | {"answering"},
-    "explain": BELOW_BUILD | {"answering", "evaluate", "drawing"},
+    "explain": BELOW_BUILD | {"answering", "evaluation", "drawing"},
     "demo": BELOW_BUILD | {"answering", "explain"},
     "contrast": LEAVES | {"scoring"},
     "cli": BELOW_CLI | {"attack", "demo"},
@@ -53,7 +53,7 @@ LAYERS = {
 
 # From part, never to reach these parts, not even through others.
 NEVER_REACHES = {
-    "training": {"answering", "evaluate", "explain", "cli"},
+    "training": {"answering", "evaluation", "explain", "cli"},
     "answering": {"training"},
 }
 
@@ -503,8 +503,8 @@ RIGHT = """
 | kvqa/build.py: from kvqa.training.finetune import finetune
 | kvqa/answering.py: from kvqa.models import model; from retrieval.index import FactIndex
 | kvqa/explain.py: from kvqa.answering import ask
-| kvqa/evaluate.py: from kvqa import answering, build
-| kvqa/cli.py: def demo(): import torch; from kvqa import evaluate
+| kvqa/evaluation/fvqa.py: from kvqa import answering, build
+| kvqa/cli.py: def demo(): import torch; from kvqa.evaluation import fvqa
 | kvqa/__main__.py: from kvqa.cli import main
 """
 

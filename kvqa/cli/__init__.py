@@ -15,7 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 from kb.errors import KnowledgeError
-from kvqa.cli import answer, attack, contrast, data, evaluate, features, index_kb, knowledge, samples, score, train
+from kvqa.cli import (
+    answer,
+    attack,
+    compare,
+    contrast,
+    data,
+    evaluate,
+    features,
+    index_kb,
+    knowledge,
+    samples,
+    score,
+    train,
+)
 from kvqa.errors import InputError
 
 COMMANDS = (
@@ -23,6 +36,7 @@ COMMANDS = (
     index_kb.index_kb,
     train.train,
     evaluate.evaluate,
+    compare.compare,
     score.score,
     attack.attack,
     samples.fetch_detector,

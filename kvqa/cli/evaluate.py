@@ -12,35 +12,48 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kvqa.errors import InputError
-
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="Data set: fvqa.")],
+    dataset: Annotated[str, typer.Argument(help="Data set: fvqa or okvqa.")],
     root: Annotated[Path, typer.Option(help="The data set in its published layout.")],
-    split: Annotated[str, typer.Option(help="test0 … test4, train0 … train4 or all.")],
-    kb: Annotated[Path, typer.Option(help="Knowledge base.")],
+    split: Annotated[
+        str, typer.Option(help="fvqa: test0 … test4, train0 … train4, all, zs_test0 …; okvqa: val, train.")
+    ],
     model: Annotated[Path, typer.Option(help="Model folder.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.json and predictions.jsonl.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl, report.json and report.html.")],
+    kb: Annotated[Path | None, typer.Option(help="Knowledge base.")] = None,
     hide_test_gold: Annotated[
         bool, typer.Option("--hide-test-gold", help="Hide gold facts that no training question uses.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="Answer with the gold fact, no fact, random facts, no picture as well.")
+    ] = False,
+    trained_root: Annotated[
+        Path | None, typer.Option(help="Folder of the data set that the model was trained on, to find shared pictures.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of random facts.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
 ) -> None:
-    """Evaluate a model with a knowledge base on a data set."""
-    if dataset != "fvqa":
-        raise InputError(f"unknown data set {dataset!r}; allowed: fvqa")
-    from kvqa.evaluate import evaluate_fvqa
+    """Evaluate a model with a knowledge base on a data set; a stopped run goes on where it was."""
+    from kvqa.evaluation import datasets
 
-    report = evaluate_fvqa(
-        root=root, split=split, kb=kb, model=model, out=out, hide_test_gold=hide_test_gold, seed=seed
+    notes = Console(stderr=True)
+    report = datasets.evaluate(
+        dataset,
+        root=root,
+        split=split,
+        model=model,
+        out=out,
+        kb=kb,
+        seed=seed,
+        options={"hide_test_gold": hide_test_gold, "ablations": ablations, "trained_root": trained_root},
+        log=lambda line: notes.print(Text(line), soft_wrap=True),
     )
     if as_json:
         typer.echo(json.dumps(report, indent=2))
     else:
         show_scores(report, Console())
-        typer.echo(f"\nreport and predictions: {out}")
+        typer.echo(f"\nreport, page and predictions: {out}")
 
 
 def show_scores(report: Mapping[str, Any], console: Console) -> None:
@@ -53,11 +66,16 @@ def show_scores(report: Mapping[str, Any], console: Console) -> None:
         interval = report.get("intervals", {}).get(name)
         table.add_row(name, f"{value:.2f}", "{:.2f} to {:.2f}".format(*interval) if interval else "")
     console.print(table)
+    if ablations := report.get("ablations"):
+        console.print()
+        console.print(_group_table("ablation", {name: found["scores"] for name, found in ablations.items()}))
     for group, values in report.get("by", {}).items():
         if values:
             console.print()
             console.print(_group_table(group, values))
     console.print()
+    if remark := report.get("overlap", {}).get("remark"):
+        console.print(Text(remark, style="yellow"))
     console.print(Text(str(report["protocol"]), style="dim"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from kvqa.data.graph_batch import NO_ANSWER, GraphItem, collate_graphs, graph_it
 from kvqa.data.graph_features import View
 from kvqa.models.graph import Reasoning
 from kvqa.models.model import KvqaModel
+from retrieval.evidence import Evidence
 from retrieval.knowledge_base import KnowledgeBase
 from retrieval.linking import Linker, Links
-from retrieval.retriever import Retriever
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,23 @@ class Prediction:
         return self.item.evidence.fact_ids[np.argsort(-self.facts, kind="stable")]
 
 
+class EvidenceSource(Protocol):
+    """Where evidence comes from: a `retrieval.retriever.Retriever`, or evidence that an experiment puts together."""
+
+    @property
+    def kb(self) -> KnowledgeBase:
+        """The knowledge base of the facts."""
+
+    def retrieve(
+        self,
+        queries: NDArray[np.float32],
+        anchors: NDArray[np.float32],
+        links: Sequence[Links],
+        words: Sequence[Sequence[str]] | None = None,
+    ) -> list[Evidence]:
+        """Return the evidence of each example, as `retrieval.retriever.Retriever.retrieve`."""
+
+
 def link_example(example: Example, linker: Linker) -> Links:
     """Link the question and the seen concepts of `example`."""
     return linker.link(example.question, [r.label for r in distinct_concepts(example.regions)])
@@ -56,7 +74,7 @@ def graph_items(
     model: KvqaModel,
     examples: Sequence[Example],
     views: Sequence[View],
-    retriever: Retriever,
+    retriever: EvidenceSource,
     texts: Mapping[int, str] | None = None,
 ) -> list[GraphItem]:
     """Retrieve and describe the evidence of each example.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kvqa.answering import UNSURE, Answer, Answerer, AnswerFact, Step, Timer, _fact_shares, _path, _spoken, explain
+from kvqa.answering import UNSURE, Answer, Answerer, AnswerFact, Step, Timer, _fact_shares, _path, explain, spoken
 from kvqa.data.example import Example
 from kvqa.data.graph_batch import NO_ANSWER, GraphItem
 from kvqa.data.graph_features import normal
@@ -279,13 +279,13 @@ def test_shares_of_facts_in_an_answer(answer: str, expected: list[float]) -> Non
 @pytest.mark.parametrize(("answer", "spoken"), [("cat", "Cat"), ("mouse", "mice"), ("kitty", "kitty"), ("dog", "dog")])
 def test_an_answer_is_spelled_as_by_its_strongest_alternative(answer: str, spoken: str) -> None:
     texts = {4: "Cat", 6: "animal", 8: "mice"}
-    assert _spoken(answer, prediction(), texts) == spoken
+    assert spoken(answer, prediction(), texts) == spoken
 
 
 def test_the_vocabulary_spells_where_it_is_the_strongest() -> None:
     said = prediction()
     said.alternatives[5] = 0.9
-    assert _spoken("cat", said, {4: "Cat", 6: "animal", 8: "mice"}) == "the cats"
+    assert spoken("cat", said, {4: "Cat", 6: "animal", 8: "mice"}) == "the cats"
 
 
 def test_an_answer_that_no_fact_carries_has_no_path_and_no_support(answerer: Answerer) -> None:

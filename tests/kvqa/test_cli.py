@@ -75,7 +75,7 @@ def test_help_names_every_command_quickly_and_version_answers() -> None:
     done = run_apart("--help")
     seconds = time.perf_counter() - started
     assert done.returncode == 0, done.stderr
-    for command in ("answer", "index-kb", "train", "evaluate", "fetch-detector", "demo"):
+    for command in ("answer", "index-kb", "train", "evaluate", "compare", "fetch-detector", "demo"):
         assert f" {command} " in done.stdout
     assert seconds < 5, "half a second on an idle machine"
     assert run("--version").stdout.startswith("kvqa")
@@ -382,16 +382,33 @@ def test_evaluate_prints_scores_intervals_and_groups(tmp_path: Path, monkeypatch
         "by": {"relation": {"IsA": {"questions": 1200, "answer_top1": 70.25}}, "kb_source": {}},
         "protocol": "exact match",
     }
+    report |= {"overlap": {"remark": "trained on these"}, "ablations": {"no_fact": {"scores": {"answer_top1": 12.25}}}}
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr("kvqa.evaluate.evaluate_fvqa", lambda **options: asked.append(options) or report)
+
+    def evaluate(dataset: str, *, log: Callable[[str], None], **options: Any) -> dict[str, Any]:
+        log("5 of 5")
+        asked.append({"dataset": dataset, **options})
+        return report
+
+    monkeypatch.setattr("kvqa.evaluation.datasets.evaluate", evaluate)
     folders = [part for name in ("--root", "--kb", "--model", "--out") for part in (name, tmp_path)]
     result = run("evaluate", "fvqa", "--split", "test0", *folders, "--hide-test-gold", "--seed", 4)
     assert result.exit_code == 0, result.output
-    assert asked[0]["split"] == "test0" and asked[0]["hide_test_gold"] is True and asked[0]["seed"] == 4
+    assert (asked[0]["dataset"], asked[0]["split"], asked[0]["seed"]) == ("fvqa", "test0", 4)
+    assert asked[0]["options"] == {"hide_test_gold": True, "ablations": False, "trained_root": None}
     for part in ("61.50", "60.00 to 63.00", "3.21", "IsA", "1,200", "70.25", "exact match", str(tmp_path)):
         assert part in result.stdout
+    assert "trained on these" in result.stdout and "12.25" in result.stdout and result.stderr == "5 of 5\n"
     assert json.loads(run("evaluate", "fvqa", "--split", "test0", *folders, "--json").stdout) == report
-    expect_error(run("evaluate", "vqa2", "--split", "test0", *folders), "unknown data set 'vqa2'; allowed: fvqa")
+
+
+def test_evaluate_refuses_what_a_data_set_does_not_take(tmp_path: Path) -> None:
+    folders = [part for name in ("--root", "--model", "--out") for part in (name, tmp_path)]
+    split = ("--split", "val")
+    expect_error(run("evaluate", "vqa", *split, *folders), "unknown data set 'vqa'; allowed: fvqa, okvqa")
+    expect_error(run("evaluate", "okvqa", *split, *folders), "name its folder: --kb FOLDER")
+    hidden = run("evaluate", "okvqa", *split, *folders, "--hide-test-gold")
+    expect_error(hidden, "okvqa does not take --hide-test-gold; leave it out")
 
 
 def test_fetch_detector_says_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

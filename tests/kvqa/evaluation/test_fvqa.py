@@ -1,7 +1,4 @@
-"""A small FVQA in the published layout: seven questions on four pictures.
-
-Of its own facts (ids 0 to 5) training uses 0 and 1; 2 stands in another source too; nobody asks for 5.
-"""
+"""On the small FVQA of `conftest.py`."""
 
 import json
 import os
@@ -12,86 +9,20 @@ from typing import Any
 
 import pytest
 
+from kb.errors import KnowledgeError
 from kvqa import provenance
 from kvqa.errors import InputError
-from kvqa.evaluate import GROUPS, evaluate_fvqa
+from kvqa.evaluation.ablations import ABLATIONS, GOLD_ABLATIONS
+from kvqa.evaluation.fvqa import GROUPS, evaluate_fvqa
+from kvqa.evaluation.records import read_run
+from kvqa.evaluation.system import System
 from kvqa.metrics import normalise_answer
-from retrieval.builder import build_kb
 from retrieval.knowledge_base import KnowledgeBase
 
-FACTS = [
-    ("Cup", "UsedFor", "drink_tea"),
-    ("cat", "CapableOf", "catch_mice"),
-    ("dog", "IsA", "animal"),
-    ("Rose", "transnbhd", "Category:Garden_plants"),
-    ("horse", "CapableOf", "pull_a_cart"),
-    ("umbrella", "UsedFor", "rain"),
-]
-MISSING = ("bird", "CapableOf", "fly")
-MORE = "head\trelation\ttail\nDog\tIsA\tanimal\nbanana\tHasColor\tyellow\nsnow\tHasProperty\tcold\n"
-QUESTIONS = [
-    # picture, question, answer, gold fact
-    ("a.jpg", "What is this used for?", "drink tea", FACTS[0]),
-    ("b.jpg", "Which animal can catch mice?", "cat", FACTS[1]),
-    ("c.jpg", "What can the cat do?", "catch mice", FACTS[1]),
-    ("c.jpg", "Which of these is an animal?", "dog", FACTS[2]),
-    ("c.jpg", "Which is a garden plant?", "rose", FACTS[3]),
-    ("c.jpg", "What can pull a cart?", "horse", FACTS[4]),
-    ("d.jpg", "What can fly?", "bird", MISSING),
-]
-PICTURES = {"a.jpg": "cup", "b.jpg": "cat", "c.jpg": "horse", "d.jpg": "bird"}
-LISTS = {n: (["a.jpg", "b.jpg"], ["c.jpg", "d.jpg"]) for n in range(3)}
-LISTS |= {3: (["a.jpg"], ["nobody-asks.jpg"]), 4: (["a.jpg", "b.jpg", "c.jpg"], ["d.jpg"])}
 SCORES = {
     *("answer_top1", "answer_top3", "fact_top1", "fact_top3", "mrr", "ece"),
     *("recall_1", "recall_3", "recall_10", "recall_100", "recall_500", "prr_5", "prr_10", "prr_strict_5"),
 }
-
-
-def write_fvqa(root: Path) -> None:
-    combined, release = {}, {}
-    for number, (image, question, answer, fact) in enumerate(QUESTIONS):
-        record: dict[str, Any] = {"question_id": str(number), "question": question, "img_file": image}
-        combined[str(number)] = {**record, "answer": answer, "fact": list(fact), "fact_surface": "", "kb_source": "cn"}
-        source = "image" if number % 2 else "kb"
-        release[str(number)] = {**record, "answer": f"{answer}s", "ans_source": source, "visual_concept": "obj"}
-    (root / "all_qs_dict_release_combine.json").write_text(json.dumps(combined), encoding="utf-8")
-    (root / "all_qs_dict_release.json").write_text(json.dumps(release), encoding="utf-8")
-    with (root / "visual_concepts.jsonl").open("w", encoding="utf-8") as file:
-        for image, label in PICTURES.items():
-            empty = {name: [] for name in ("coco", "imagenet", "places", "hoi", "densecap")}
-            detected = [[label, 0.9, 10.0, 20.0, 90.0, 80.0]]
-            file.write(json.dumps({"image": image, "det": detected, **empty, "feat300": [0.5] * 300}) + "\n")
-    (root / "Name_Lists").mkdir()
-    for number, parts in LISTS.items():
-        for part, images in zip(("train", "test"), parts, strict=True):
-            (root / "Name_Lists" / f"{part}_list_{number}.txt").write_text("\n".join(images) + "\n", encoding="utf-8")
-    rows = ["\t".join((*fact, "conceptnet", "")) for fact in FACTS]
-    (root / "facts.tsv").write_text("\n".join(["head\trelation\ttail\tkb_source\tsurface", *rows]) + "\n", "utf-8")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fvqa")
-    write_fvqa(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def kb(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("evaluation")
-    (folder / "more.tsv").write_text(MORE, encoding="utf-8")
-    build_kb([root / "facts.tsv", folder / "more.tsv"], folder / "kb")
-    return folder / "kb"
-
-
-@pytest.fixture(scope="module")
-def done(
-    root: Path, kb: Path, small_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Any], Path]:
-    """Report and folder of an evaluation on test0."""
-    out = tmp_path_factory.mktemp("reports") / "deep" / "test0"
-    return evaluate_fvqa(root=root, split="test0", kb=kb, model=small_model, out=out), out
 
 
 def predicted(out: Path) -> list[dict[str, Any]]:
@@ -154,6 +85,12 @@ def test_groups_and_intervals(done: tuple[dict[str, Any], Path]) -> None:
         assert sum(group["questions"] for group in values.values()) == 5
     assert report["by"]["answer_source"]["kb"]["questions"] == 3
     assert report["by"]["relation"]["CapableOf"]["questions"] == 3
+    assert report["by"]["gold_fact"].keys() == {"hit: in the evidence", "not in the knowledge base"}
+    assert report["by"]["hop"]["1"]["questions"] == 5
+    assert {word: group["questions"] for word, group in report["by"]["question_word"].items()} == {
+        "what": 3,
+        "which": 2,
+    }
     assert report["by"]["seen_answer"] == {"no": {"questions": 5, **_group_scores(report)}}
     for name, (low, high) in report["intervals"].items():
         assert 0 <= low <= report["scores"][name] <= high <= 100
@@ -181,6 +118,7 @@ def test_hiding_leaves_what_anybody_could_have(root: Path, kb: Path, small_model
     left |= {("banana", "HasColor", "yellow"), ("snow", "HasProperty", "cold")}
     for record in predicted(tmp_path):
         assert {tuple(fact) for fact in record["facts"]} == left
+    assert report["by"]["gold_fact"]["hidden"]["questions"] == 2
     # Two of five golds are left; what is hidden is still in the knowledge base.
     assert report["scores"]["recall_500"] == report["scores"]["gold_in_evidence"] == 40.0
     assert report["gold_in_kb"] == 80.0
@@ -210,6 +148,103 @@ def test_a_split_without_training_part_knows_no_seen_answers(
     report = evaluate_fvqa(root=root, split="all", kb=kb, model=small_model, out=tmp_path)
     assert (report["questions"], report["images"]) == (7, 4)
     assert report["by"]["seen_answer"] == {}
+
+
+def test_neither_batch_nor_chunk_matters_and_the_last_ones_are_kept(
+    done: tuple[dict[str, Any], Path], root: Path, kb: Path, small_model: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    options = {"root": root, "split": "test0", "kb": kb, "model": small_model, "out": tmp_path}
+    report = evaluate_fvqa(**options, batch=2, chunk=3, log=said.append)  # five questions: 2 + 1, then 2
+    assert said[1:] == ["3 of 5", "5 of 5"]
+    assert report["scores"] == pytest.approx(done[0]["scores"], abs=0.02)
+    for one, other in zip(predicted(tmp_path), predicted(done[1]), strict=True):
+        assert [answer for answer, _ in one["answers"]] == [answer for answer, _ in other["answers"]]
+        assert one["facts"] == other["facts"] and one["scores"] == other["scores"]
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-5)
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_same_result(
+    root: Path, kb: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"root": root, "split": "test0", "kb": kb, "model": small_model, "chunk": 2}
+    answer, asked = System.answer, list[str]()
+
+    def stopping(self: System, examples: Any) -> Any:
+        asked.extend(example.question_id for example in examples)
+        if len(asked) == 4 and not (tmp_path / "cut" / "again").exists():
+            raise KeyboardInterrupt
+        return answer(self, examples)
+
+    monkeypatch.setattr(System, "answer", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_fvqa(**options, out=tmp_path / "cut")
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["predictions.partial.jsonl"]
+    with pytest.raises(InputError, match=r"has no report.json, .* an evaluation stopped halfway: run kvqa evaluate ag"):
+        read_run(tmp_path / "cut")
+    asked.clear()
+    (tmp_path / "cut" / "again").touch()
+    said: list[str] = []
+    report = evaluate_fvqa(**options, out=tmp_path / "cut", log=said.append)
+    assert asked == ["4", "5", "6"] and said[1] == "2 of 5 questions were answered before; going on from there"
+    assert not (tmp_path / "cut" / "predictions.partial.jsonl").exists()
+    whole = evaluate_fvqa(**options, out=tmp_path / "whole")
+    assert report["predictions_sha256"] == whole["predictions_sha256"]
+    assert report["scores"] == whole["scores"]
+
+
+def test_ablations_alter_the_evidence_and_nothing_else(
+    whole: tuple[dict[str, Any], Path], done: tuple[dict[str, Any], Path]
+) -> None:
+    report, out = whole
+    assert report["scores"] == done[0]["scores"] and report["intervals"] == done[0]["intervals"]
+    assert list(report["ablations"]) == [*GOLD_ABLATIONS, *ABLATIONS]
+    scores = {name: figures["scores"] for name, figures in report["ablations"].items()}
+    # All eight facts are retrieved anyway, so adding the gold fact, which is there, changes nothing.
+    assert scores["gold_added"] == {name: report["scores"][name] for name in scores["gold_added"]}
+    # Alone it is the best fact, for the four of five questions whose gold fact the knowledge base holds.
+    assert scores["gold_only"]["fact_top1"] == scores["gold_only"]["fact_top3"] == 80.0
+    assert scores["no_fact"]["fact_top3"] == scores["random_fact"]["fact_top3"] == 0.0
+    for record in predicted(out):
+        # With no fact there are the names of seen things and the vocabulary: cat and dog.
+        assert record["ablations"]["no_fact"]["answer"] in {"cat", "dog", "horse", "bird"}
+        assert set(record["ablations"]) == set(report["ablations"])
+    assert all(figures["about"] for figures in report["ablations"].values())
+
+
+def test_the_calibration_counts_every_question(done: tuple[dict[str, Any], Path]) -> None:
+    bins = done[0]["calibration"]
+    assert sum(b["questions"] for b in bins) == 5 and (bins[0]["from"], bins[-1]["to"]) == (0, 100)
+
+
+def test_a_model_trained_on_the_same_pictures_is_told(root: Path, kb: Path, small_model: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(small_model, tmp_path / "model")
+    manifest = json.loads((model / "manifest.json").read_text(encoding="utf-8"))
+    manifest["training"] = {"dataset": "fvqa", "experiment": {"split": "train0"}}
+    (model / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    report = evaluate_fvqa(root=root, split="all", kb=kb, model=model, out=tmp_path / "out")
+    overlap = report["overlap"]
+    assert (overlap["trained_on"], overlap["checked"]) == ("fvqa train0", True)
+    assert (overlap["questions"], overlap["images"], overlap["such_as"]) == (2, 2, ["a.jpg", "b.jpg"])
+    assert overlap["remark"] == "The model was trained on fvqa train0, which has 2 of these 4 pictures."
+    left = [record["scores"]["recall_10"] for record in predicted(tmp_path / "out")[2:]]
+    assert overlap["scores_without"]["recall_10"] == pytest.approx(sum(left) / 5)
+
+
+def test_a_knowledge_base_of_another_encoder_is_refused(
+    root: Path, kb: Path, small_model: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(kb, tmp_path / "kb")
+    changed = 0
+    for path in other.rglob("manifest.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "encoder_sha256" in content:
+            path.write_text(json.dumps({**content, "encoder_sha256": "0" * 64}), encoding="utf-8")
+            changed += 1
+    assert changed
+    with pytest.raises(KnowledgeError, match=r"was embedded with .* the\s+model expects weights"):
+        evaluate_fvqa(root=root, split="test0", kb=other, model=small_model, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
