@@ -276,10 +276,10 @@ def test_shares_of_facts_in_an_answer(answer: str, expected: list[float]) -> Non
     np.testing.assert_allclose(_fact_shares(prediction(), answer), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("answer", "spoken"), [("cat", "Cat"), ("mouse", "mice"), ("kitty", "kitty"), ("dog", "dog")])
-def test_an_answer_is_spelled_as_by_its_strongest_alternative(answer: str, spoken: str) -> None:
+@pytest.mark.parametrize(("answer", "wanted"), [("cat", "Cat"), ("mouse", "mice"), ("kitty", "kitty"), ("dog", "dog")])
+def test_an_answer_is_spelled_as_by_its_strongest_alternative(answer: str, wanted: str) -> None:
     texts = {4: "Cat", 6: "animal", 8: "mice"}
-    assert spoken(answer, prediction(), texts) == spoken
+    assert spoken(answer, prediction(), texts) == wanted
 
 
 def test_the_vocabulary_spells_where_it_is_the_strongest() -> None:
@@ -293,8 +293,8 @@ def test_an_answer_that_no_fact_carries_has_no_path_and_no_support(answerer: Ans
     evidence = evidence_of(given.item.evidence.fact_ids, given.item.evidence.scores, np.zeros(2, bool), kb.triples)
     sure = replace(given, item=replace(given.item, evidence=evidence), answers=[("dog", 0.9)])
     example = Example("", "Which animal barks?", "a.jpg", REGIONS)
-    spoken, confidence, supported, _, facts, path = explain(example, sure, kb, answerer.model, top=5)
-    assert (spoken, confidence, supported, path) == ("dog", 0.9, False, (Step("answer", "dog"),))
+    best, confidence, supported, _, facts, path = explain(example, sure, kb, answerer.model, top=5)
+    assert (best, confidence, supported, path) == ("dog", 0.9, False, (Step("answer", "dog"),))
     assert [fact.answer_share for fact in facts] == [0, 0]
 
 
