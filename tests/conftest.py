@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line does; transformers reads it once, when the first test imports it.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
 SMALL_FACTS = """\
 head\trelation\ttail
 cat\tCapableOf\thunting mice
