@@ -1,8 +1,8 @@
 """Which kind of FAISS index suits how many facts.
 
-docs/knowledge-base.md has the measurements behind the bounds. Nothing is compressed as long as the whole knowledge
-base can be searched in a few hundredths of a second; beyond, cells (IVF) keep the search short and eight bits a
-number (SQ8) keep the file at a quarter of full precision, at a recall that product quantisation does not reach.
+docs/knowledge-base.md has measurements of the kinds. Nothing is compressed as long as the whole knowledge base can be
+searched in a few hundredths of a second; beyond, cells (IVF) keep the search short, and eight bits a number (SQ8) keep
+the file at a quarter of full precision while costing less recall than the cells do.
 """
 
 from __future__ import annotations
