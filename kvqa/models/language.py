@@ -109,11 +109,15 @@ class AutoText(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        if getattr(model.config, "is_encoder_decoder", False):
-            raise InputError(f"{model.config.model_type} is an encoder with decoder; give a text encoder, such as BERT")
+        takes = inspect.signature(model.forward).parameters
+        if "inputs_embeds" not in takes or getattr(model.config, "is_encoder_decoder", False):
+            raise InputError(
+                f"a {model.config.model_type} model is no text encoder that takes word vectors (inputs_embeds);"
+                " give one of the kind of BERT, RoBERTa, ELECTRA, ALBERT or DeBERTa"
+            )
         self.model = model
         self.width: int = model.config.hidden_size
-        self.takes_segments = "token_type_ids" in inspect.signature(model.forward).parameters
+        self.takes_segments = "token_type_ids" in takes
         self.segments: int = getattr(model.config, "type_vocab_size", 0) or 0
 
     @property

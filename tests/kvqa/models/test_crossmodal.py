@@ -39,14 +39,17 @@ FUSIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def _save_text(name: str, folder: Path) -> str:
+def _transformers_model(name: str, folder: Path, sizes: dict[str, Any]) -> str:
     import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**{**TINY, **TEXTS[name]})
-    model = getattr(transformers, f"{name}Model")(config).eval()
+    model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes))
     model.save_pretrained(folder)
     return str(folder)
+
+
+def _save_text(name: str, folder: Path) -> str:
+    return _transformers_model(name, folder, {**TINY, **TEXTS[name]})
 
 
 def _build(config: CrossModalConfig) -> CrossModalEncoder:
@@ -173,6 +176,11 @@ def test_vision_backbones_of_transformers(backbone: str, tmp_path: Path) -> None
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"vision backbone .* cannot be loaded"):
         build_encoder(replace(BASE, vision=VisionConfig("backbone", model=str(tmp_path))))
+    sizes = {"vocab_size": 9, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    _transformers_model("T5", tmp_path, sizes)
+    with pytest.raises(InputError, match=r"a t5 model is no text encoder that takes word vectors"):
+        build_encoder(replace(BASE, language=LanguageConfig(str(tmp_path))))
+    (tmp_path / "model.safetensors").unlink()
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
     with pytest.raises(InputError, match=r"text encoder .* cannot be loaded"):
         build_encoder(replace(BASE, language=LanguageConfig(str(tmp_path))))
