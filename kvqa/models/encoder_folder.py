@@ -20,7 +20,7 @@ from kvqa.models.attention import TransformerLayer
 from kvqa.models.crossmodal import CrossModalConfig, CrossModalEncoder, assemble, vision_sizes
 from kvqa.models.language import AutoText, LanguageConfig, build_language
 from kvqa.models.text import TextEncoder
-from kvqa.models.vision_embedding import Backbone, VisionConfig, build_vision_embedding
+from kvqa.models.vision_embedding import Backbone, VisionConfig, build_vision_embedding, vision_tower
 from retrieval.manifest import write_text_safely
 
 WEIGHTS = "model.safetensors"
@@ -122,7 +122,7 @@ def _language(config: CrossModalConfig, folder: Path) -> nn.Module:
 def _regions(config: CrossModalConfig, folder: Path) -> nn.Module:
     width = vision_sizes(config)[0]
     if config.vision.kind == "backbone":
-        return Backbone(_empty(folder / "vision"), width, dropout=config.dropout)
+        return Backbone(vision_tower(_empty(folder / "vision")), width, dropout=config.dropout)
     return build_vision_embedding(config.vision, width, dropout=config.dropout)
 
 

@@ -176,6 +176,11 @@ def load_backbone(name: str) -> Any:
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"vision backbone {name} cannot be loaded ({reason}); give a folder or hub id") from None
+    return vision_tower(model)
+
+
+def vision_tower(model: Any) -> Any:
+    """Return the part of a model of `transformers` that sees: of CLIP its vision model, of others the whole."""
     return getattr(model, "vision_model", model)
 
 

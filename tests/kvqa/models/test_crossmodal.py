@@ -11,6 +11,7 @@ from torch import Tensor
 from kvqa.data.pairs import Pairs
 from kvqa.errors import InputError
 from kvqa.models.crossmodal import CrossModalConfig, CrossModalEncoder, Embeddings, build_encoder
+from kvqa.models.encoder_folder import load_encoder, save_encoder
 from kvqa.models.language import LanguageConfig
 from kvqa.models.rows import Rows
 from kvqa.models.vision_embedding import VisionConfig, grid_boxes, sine_positions
@@ -155,22 +156,28 @@ def test_a_text_longer_than_the_encoder_allows_is_refused(tmp_path: Path) -> Non
         _build(BASE)(_longer(pairs, 2))
 
 
-@pytest.mark.parametrize("backbone", ["vit", "mobilenet"])
+@pytest.mark.parametrize("backbone", ["vit", "clip", "mobilenet"])
 def test_vision_backbones_of_transformers(backbone: str, tmp_path: Path) -> None:
     import transformers as t
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    model = (
-        t.ViTModel(t.ViTConfig(image_size=(8, 12), patch_size=4, **sizes))
-        if backbone == "vit"
-        else t.MobileNetV2Model(t.MobileNetV2Config(depth_multiplier=0.1, image_size=32))
-    )
-    model.save_pretrained(tmp_path)
-    vision = VisionConfig("backbone", model=str(tmp_path), layers=1)
-    encoder = _build(replace(BASE, vision=vision))
-    _check_independence(encoder, _pairs("backbone"))
-    assert encoder(_pairs("backbone")).vision.shape == (3, 7 if backbone == "vit" else 1, 16)
+    square = {"image_size": 8, "patch_size": 4, **sizes}
+    text = {"vocab_size": 9, "max_position_embeddings": 5, "eos_token_id": 2, **sizes}
+    models = {
+        "vit": lambda: t.ViTModel(t.ViTConfig(**{**square, "image_size": (8, 12)})),
+        "clip": lambda: t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=square, projection_dim=4)),
+        "mobilenet": lambda: t.MobileNetV2Model(t.MobileNetV2Config(depth_multiplier=0.1, image_size=32)),
+    }
+    models[backbone]().save_pretrained(tmp_path / "start")
+    config = replace(BASE, vision=VisionConfig("backbone", model=str(tmp_path / "start"), layers=1))
+    encoder, pairs = _build(config), _pairs("backbone")
+    if backbone == "clip":
+        pairs = replace(pairs, vision=pairs.vision[..., :8])
+    _check_independence(encoder, pairs)
+    assert encoder(pairs).vision.shape == (3, {"vit": 7, "clip": 5, "mobilenet": 1}[backbone], 16)
+    save_encoder(encoder, config, tmp_path / "saved")
+    torch.testing.assert_close(load_encoder(tmp_path / "saved")[0](pairs).pooled, encoder(pairs).pooled)
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
