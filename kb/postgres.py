@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DatabaseError, NoSuchModuleError
 
 from kb import schema
@@ -42,8 +42,12 @@ class PostgresSchema:
 
     def __str__(self) -> str:
         """The URL without a password, as `KnowledgeStore.open` takes it."""
-        url = _without_password(self.url).set(drivername="postgresql")
-        return url.update_query_dict({"schema": self.name}).render_as_string()
+        return make_url(self.database).update_query_dict({"schema": self.name}).render_as_string()
+
+    @property
+    def database(self) -> str:
+        """URL of the database without password and schema."""
+        return _without_password(self.url).set(drivername="postgresql").render_as_string()
 
     def exists(self) -> bool:
         """Say whether the database has the schema.

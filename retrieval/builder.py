@@ -63,6 +63,7 @@ def build_kb(
     file_format: str = "auto",
     columns: Columns = "auto",
     language: str = "en",
+    min_weight: float = 0.0,
     licence: str | None = None,
     remove: Sequence[str] = (),
     index: str | None = None,
@@ -85,7 +86,8 @@ def build_kb(
         file_format: Name of a reader of `kb.readers.READERS`, or `"auto"`.
         columns: Column order of TSV and CSV files, see `kb.readers`.
         language: Language of the texts that are read, where a format has several.
-        licence: Licence of the sources.
+        min_weight: Smallest weight of an assertion of ConceptNet that is read.
+        licence: Licence of the sources; None is that of their format, where it is known.
         remove: Names of sources to take out.
         index: FAISS factory string; None is the one of the knowledge base, or chosen by size.
         store: URL of a PostgreSQL database for the facts; None is where they are, or a file in `out`.
@@ -104,13 +106,17 @@ def build_kb(
             base = None if overwrite or not (out / MANIFEST).is_file() else Manifest.read(out)
             if not sources and base is None:
                 raise KnowledgeError("no source given; name at least one file of facts")
-            planned, removed = plan_sources(sources, Reading(file_format, columns, language, licence), base, remove)
+            planned, removed = plan_sources(
+                sources, Reading(file_format, columns, language, min_weight, licence), base, remove
+            )
             encoder = _opened(encoder, out, base)
             asked = index or (base.index_asked if base else AUTO)
             places = StorePlaces(out, store, base)
             identity = (encoder.name, encoder.sha256)
-            plan = make_plan(out, planned, removed, base, encoder=identity, index=asked, store=places.database)
-            if base is not None and _is_there_already(plan, base):
+            plan = make_plan(
+                out, planned, removed, base, encoder=identity, index=asked, store=places.database, stays=places.stays
+            )
+            if base is not None and _is_there_already(plan, base, places):
                 return _unchanged(out, base)
             if asked != AUTO:
                 empty_index(encoder.dimension, asked)  # an unknown index is found before hours of reading
@@ -133,12 +139,9 @@ def _opened(encoder: Encoder | str | None, out: Path, base: Manifest | None) -> 
     return open_encoder(encoder) if isinstance(encoder, str) else encoder
 
 
-def _is_there_already(plan: Plan, base: Manifest) -> bool:
-    return (
-        plan.changes_nothing
-        and (plan.encoder[1], plan.index) == (base.encoder_sha256, base.index_asked)
-        and base.store.partition("?schema=")[0] == (plan.store or base.store)
-    )
+def _is_there_already(plan: Plan, base: Manifest, places: StorePlaces) -> bool:
+    same = (plan.encoder[1], plan.index) == (base.encoder_sha256, base.index_asked)
+    return plan.changes_nothing and same and places.stays
 
 
 def _unchanged(out: Path, base: Manifest) -> BuildReport:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kb.errors import KnowledgeError
-from kb.readers import Columns, source_name
+from kb.readers import Columns, detect_format, licence_of, source_name
 from kb.triple import clean_text
 from retrieval.generations import BUILDING, current_generation, next_generation
 from retrieval.manifest import MANIFEST, Manifest, file_sha256, write_text_safely
@@ -27,11 +27,14 @@ class Reading:
     format: str = "auto"
     columns: Columns = "auto"
     language: str = "en"
+    min_weight: float = 0.0
     licence: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Return what decides how a file is understood, as it is written into manifests."""
-        return {"format": self.format, "columns": self.columns, "language": self.language}
+        options = asdict(self)
+        del options["licence"]
+        return options
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,17 @@ def make_plan(
     encoder: tuple[str, str],
     index: str,
     store: str,
+    stays: bool,
 ) -> Plan:
-    """Return the plan for the next generation of the knowledge base in `out`; see `Plan`."""
+    """Return the plan for the next generation of the knowledge base in `out`; see `Plan`.
+
+    Args:
+        stays: Whether the facts stay in the same database, so that their tables can be copied.
+    """
     current = current_generation(out)
     begun = read_plan(out / BUILDING) or read_plan(out / next_generation(current))
     kb_id = base.kb_id if base else begun.kb_id if begun else _kb_id(out)
-    append = base is not None and _is_append(sources, base) and bool(base.store.count("://")) == bool(store)
+    append = base is not None and _is_append(sources, base) and stays
     name = base.generation if base else None
     return Plan(sources, removed, name, append, list(encoder), index, store, kb_id, next_generation(current))
 
@@ -213,4 +221,5 @@ def _planned(name: str, path: Path, reading: Reading) -> PlannedSource:
     except OSError as error:
         reason = error.strerror or str(error)
         raise KnowledgeError(f"cannot read {path}: {reason}; check the path and its permissions") from None
-    return PlannedSource(name, os.path.abspath(path), sha256, reading.licence, reading.options())
+    licence = reading.licence or licence_of(detect_format(path) if reading.format == "auto" else reading.format, path)
+    return PlannedSource(name, os.path.abspath(path), sha256, licence, reading.options())

@@ -41,14 +41,22 @@ class StorePlaces:
     def database(self) -> str:
         """URL of the database without password and schema, "" where the facts are kept in a file."""
         place = self._named()
-        return "" if place is None else str(PostgresSchema(place.url, "kvqa")).partition("?schema=")[0]
+        return "" if place is None else place.database
+
+    @property
+    def stays(self) -> bool:
+        """Whether the facts of the generation before are in the database that `database` names, or both in files."""
+        if self.base is None:
+            return False
+        place = store_of(self.out, self.base)
+        return self.database == (place.database if isinstance(place, PostgresSchema) else "")
 
     def of_base(self) -> Place | None:
         """Return where the facts of the generation before are."""
         if self.base is None:
             return None
         place, named = store_of(self.out, self.base), self._named()
-        if isinstance(place, PostgresSchema) and named is not None and self._same_database(place, named):
+        if isinstance(place, PostgresSchema) and named is not None and place.database == named.database:
             return PostgresSchema(named.url, place.name)  # with the password, if one was given
         return place
 
@@ -85,7 +93,3 @@ class StorePlaces:
                 "leave --store out to keep the facts in a file of the folder"
             )
         return place
-
-    @staticmethod
-    def _same_database(one: PostgresSchema, two: PostgresSchema) -> bool:
-        return str(PostgresSchema(one.url, "kvqa")) == str(PostgresSchema(two.url, "kvqa"))

@@ -93,9 +93,8 @@ def _load(
             records = _told(old.records_of(before), f"keeping {source.name}", progress)
             store.add(islice(records, known.records, None), known.id, copied=before)
         return
-    options = {name: value for name, value in source.options.items() if name != "language" or value != "en"}
     try:
-        stream = read_source(Path(source.path), name=source.name, **options)
+        stream = read_source(Path(source.path), name=source.name, **source.options)
         records = _told(_strictly(stream, source) if strict else stream, f"reading {source.name}", progress)
         store.add(islice(records, known.records, None), known.id)
     except ValueError as error:

@@ -22,14 +22,17 @@ def index_kb(
     out: Annotated[Path, typer.Option(help="Folder of the knowledge base; made, or added to if it is there.")],
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files of facts, or folders of such files. None: change only what the options say."),
+        typer.Argument(
+            help="Files of facts, folders of such files, or - for standard input. None: only what the options say."
+        ),
     ] = None,
     file_format: Annotated[
         str,
-        typer.Option("--format", help="Format of the files: auto, or a name such as triples, jsonl, wordnet, fvqa."),
+        typer.Option("--format", help="Format of the files: auto, or a name; docs/knowledge-base.md lists them."),
     ] = "auto",
     columns: Annotated[str, typer.Option(help="auto, hrt, rht, or such as head=2,relation=1,tail=3.")] = "auto",
     language: Annotated[str, typer.Option(help="Language to read where a format has several.")] = "en",
+    min_weight: Annotated[float, typer.Option(help="Smallest weight of a ConceptNet assertion to read.")] = 0.0,
     licence: Annotated[str | None, typer.Option(help="Licence of the files, kept with their facts.")] = None,
     encoder: Annotated[
         str | None,
@@ -56,6 +59,7 @@ def index_kb(
 
     Run again with the same files, only what is new or changed is read. A build that was stopped goes on.
     """
+    from kb.readers import STDIN, spool_stdin
     from kvqa.progress import build_progress
     from retrieval.builder import build_kb
     from retrieval.cluster import ray_workers
@@ -63,15 +67,17 @@ def index_kb(
 
     started = time.perf_counter()
     with ExitStack() as stack:
+        paths = [stack.enter_context(spool_stdin()) if path == STDIN else path for path in sources or []]
         workers = stack.enter_context(ray_workers(ray)) if ray else HERE
         progress = stack.enter_context(build_progress(Console(stderr=True, quiet=quiet)))
         report = build_kb(
-            sources or [],
+            paths,
             out,
             encoder=encoder,
             file_format=file_format,
             columns=columns,
             language=language,
+            min_weight=min_weight,
             licence=licence,
             remove=remove_source or [],
             index=index,

@@ -144,7 +144,7 @@ def test_the_manifest_says_what_is_there(sources: list[Path], tmp_path: Path) ->
     assert (manifest.facts, manifest.entities, manifest.relations, manifest.dimension) == (4, 7, 4, 8)
     assert (manifest.encoder, manifest.encoder_sha256, manifest.index) == ("fake", "f" * 64, "Flat")
     assert manifest.store_hash == base.store.content_hash()
-    options = {"format": "auto", "columns": "auto", "language": "en"}
+    options = {"format": "auto", "columns": "auto", "language": "en", "min_weight": 0.0}
     assert manifest.sources == [
         {
             "name": path.name.split(".")[0],
