@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -71,6 +72,7 @@ def build_kb(
     overwrite: bool = False,
     strict: bool = False,
     workers: Workers = HERE,
+    encoders: Path | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> BuildReport:
     """Make the knowledge base in `out`, or bring it up to date with `sources`.
@@ -94,6 +96,7 @@ def build_kb(
         overwrite: Begin anew instead of adding; the old state stays until the new one is whole.
         strict: Take the first refused record for an error.
         workers: Who encodes and indexes: this process, or a cluster (`retrieval.cluster.ray_workers`).
+        encoders: Folder in which a distilled static encoder is kept for the next knowledge base; None keeps none.
         progress: See `Progress`.
 
     Raises:
@@ -109,7 +112,7 @@ def build_kb(
             planned, removed = plan_sources(
                 sources, Reading(file_format, columns, language, min_weight, licence), base, remove
             )
-            encoder = _opened(encoder, out, base)
+            encoder = _opened(encoder, out, base, encoders)
             asked = index or (base.index_asked if base else AUTO)
             places = StorePlaces(out, store, base)
             identity = (encoder.name, encoder.sha256)
@@ -131,12 +134,14 @@ def build_kb(
             ) from None
 
 
-def _opened(encoder: Encoder | str | None, out: Path, base: Manifest | None) -> Encoder:
+def _opened(encoder: Encoder | str | None, out: Path, base: Manifest | None, encoders: Path | None) -> Encoder:
     if encoder is None or (base is not None and encoder == base.encoder):
         # A static encoder from the copy that was made with the vectors: another machine may distil other weights.
         kept = None if base is None else out / base.generation / ENCODER
         return open_encoder(*([base.encoder] if base else []), folder=kept if kept and kept.is_dir() else None)
-    return open_encoder(encoder) if isinstance(encoder, str) else encoder
+    if not isinstance(encoder, str):
+        return encoder
+    return open_encoder(encoder, folder=encoders / re.sub(r"[^\w.-]+", "-", encoder) if encoders else None)
 
 
 def _is_there_already(plan: Plan, base: Manifest, places: StorePlaces) -> bool:

@@ -147,6 +147,7 @@ def _save(model: StaticModel, folder: Path) -> None:
 
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     half = StaticModel(
         model.embedding.astype(np.float16), model.tokenizer, normalize=True, base_model_name=model.base_model_name
     )

@@ -60,6 +60,7 @@ def index_kb(
     Run again with the same files, only what is new or changed is read. A build that was stopped goes on.
     """
     from kb.readers import STDIN, spool_stdin
+    from kvqa.cache import cache_folder
     from kvqa.progress import build_progress
     from retrieval.builder import build_kb
     from retrieval.cluster import ray_workers
@@ -85,6 +86,7 @@ def index_kb(
             overwrite=overwrite,
             strict=strict,
             workers=workers,
+            encoders=cache_folder() / "encoders",
             progress=progress,
         )
     show_build(report, out, time.perf_counter() - started, Console(quiet=quiet))

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from kb.errors import KnowledgeError
 from retrieval.builder import build_kb
-from retrieval.embedding import SentenceEncoder, StaticEncoder
+from retrieval.embedding import SentenceEncoder
 from retrieval.index import FactIndex
 from retrieval.knowledge_base import KnowledgeBase
 from retrieval.linking import Links
+from retrieval.manifest import Manifest
 from retrieval.reranking import LazyVectors, RerankedIndex
 from retrieval.retriever import Retriever
 
@@ -116,9 +117,17 @@ def static_kb(small_facts: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     base, folder = SentenceEncoder(), tmp_path_factory.mktemp("static")
     size = base.tokenizer.get_vocab_size()
     vectors = np.random.default_rng(0).standard_normal((size, 32)).astype(np.float16)
-    StaticModel(vectors, base.tokenizer, normalize=True).save_pretrained(folder / "encoder")
-    build_kb([small_facts], folder / "kb", encoder=StaticEncoder(base, folder=folder / "encoder"))
+    StaticModel(vectors, base.tokenizer, normalize=True).save_pretrained(folder / "encoders" / "static")
+    build_kb([small_facts], folder / "kb", encoder="static", encoders=folder / "encoders")  # kept there: not distilled
     return folder / "kb"
+
+
+def test_a_static_base_has_its_encoder_with_it(static_kb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SentenceEncoder, "token_vectors", lambda self: pytest.fail("distilled again"))
+    before = Manifest.read(static_kb)
+    assert before.encoder == "static" and before.base_encoder_sha256 == SentenceEncoder().sha256
+    report = build_kb([], static_kb)
+    assert not report.changed and report.manifest == before
 
 
 def test_a_static_base_gives_the_evidence_of_a_sentence_base(static_kb: Path, small_kb: Path) -> None:
