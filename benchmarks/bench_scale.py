@@ -78,7 +78,7 @@ def build(facts: int, out: Path) -> dict[str, object]:
 
     table = out / "facts.tsv"
     write_table(table, facts)
-    encoder = open_encoder("static")
+    encoder = open_encoder("static", folder=out.parent / "encoder")  # distilled once for all sizes
     encoder.encode(["warm up"])
     steps: dict[str, float] = {}
 
