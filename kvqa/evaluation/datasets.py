@@ -20,9 +20,8 @@ class Evaluator:
 
     Attributes:
         run: Takes `root`, `split`, `model`, `out`, `seed` and `log` by name, and what the attributes below say; leaves
-            `predictions.jsonl` and `report.json` in `out` and returns the report. The figures come from
-            `kvqa.evaluation.summary.summary` and the files from `kvqa.evaluation.records.write_run`, so that pages and
-            comparisons can be made of them.
+            `predictions.jsonl` and `report.json` in `out` and returns the report, both by
+            `kvqa.evaluation.finish.finish_run`, so that pages and comparisons can be made of them.
         needs_kb: It takes `kb`, the folder of a knowledge base.
         options: What else it takes, of `ablations`, `hide_test_gold` and `trained_root`.
     """

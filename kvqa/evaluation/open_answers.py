@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from kvqa.answering import spoken
 from kvqa.data.example import Example, Fact
 from kvqa.data.published import Description
-from kvqa.evaluation.ablations import ABLATIONS, GOLD_ABLATIONS, ablate
+from kvqa.evaluation.ablations import ablate
+from kvqa.evaluation.finish import finish_run
 from kvqa.evaluation.overlap import TrainedOn
-from kvqa.evaluation.records import CHUNK, Log, Record, collect, write_run
-from kvqa.evaluation.summary import means, summary, table_of
+from kvqa.evaluation.records import CHUNK, Log, Record, collect
 from kvqa.evaluation.system import Answered, System
 from kvqa.models.predict import Prediction
 from kvqa.provenance import commit
@@ -91,26 +91,24 @@ def run_task(
         chunk=chunk,
         log=log if len(examples) > chunk else lambda line: None,
     )
-    report: dict[str, Any] = summary(records, group_scores=task.group_scores, groups=task.group_names, seed=seed)
-    for name, figures in report.get("ablations", {}).items():
-        figures["about"] = {**GOLD_ABLATIONS, **ABLATIONS}[name]
-    report |= {
-        "primary": task.primary,
-        "protocol": task.protocol,
-        "dataset": task.description.name,
-        "split": task.split,
-        "questions": len(examples),
-        "images": len({e.image for e in examples}),
-        **task.settings,
-        "overlap": {**overlap.as_json(), "scores_without": _without(records, overlap.rows)},
-        "seed": seed,
-        "model": asdict(system.manifest),
-        "kb": {**asdict(system.kb.manifest), "id": system.kb.manifest.id},
-        "commit": commit(),
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    write_run(out, records, report)
-    return report
+    return finish_run(
+        out,
+        records,
+        about={
+            "primary": task.primary,
+            "protocol": task.protocol,
+            "dataset": task.description.name,
+            "split": task.split,
+            **task.settings,
+        },
+        group_scores=task.group_scores,
+        groups=task.group_names,
+        overlap=overlap,
+        model=system.manifest,
+        kb=system.kb.manifest,
+        seed=seed,
+        start=start,
+    )
 
 
 def _identity(task: Task, system: System, seed: int, ablations: bool) -> dict[str, Any]:
@@ -179,12 +177,6 @@ def _top(task: Task, system: System, prediction: Prediction) -> tuple[list[str],
     if task.spelled:
         answers = [spoken(answer, prediction, system.texts) for answer in answers]
     return answers, [system.fact_key(int(i)) for i in prediction.ranked_facts()[:TOP]]
-
-
-def _without(records: Sequence[Record], rows: Sequence[int]) -> dict[str, float]:
-    """Return the mean scores without some rows; nothing if there are none such, or none is left."""
-    left = [record for i, record in enumerate(records) if i not in set(rows)] if rows else []
-    return means(table_of(left)) if left else {}
 
 
 # --- what every data set of open questions is scored and grouped by --------------------------------------------------

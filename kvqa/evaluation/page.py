@@ -178,7 +178,7 @@ def _printed(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mistakes(records: Sequence[Record]) -> list[Record]:
     """Return the wrong answers that the model was most sure of."""
-    wrong = [record for record in records if record["right"] == 0]
+    wrong = [{"facts": [], "answers": [], **record} for record in records if record["right"] == 0]
     return sorted(wrong, key=lambda record: -record["confidence"])[:MISTAKES]
 
 

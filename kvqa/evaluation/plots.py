@@ -45,15 +45,16 @@ def bar_plot(rows: Sequence[tuple[str, float, tuple[float, float] | None]], *, l
         line: Where a dotted line stands, such as the score over everything; None is nowhere.
     """
     figure, axes = _figure(0.9 + 0.3 * len(rows))
-    for y, (_, value, interval) in enumerate(rows):
+    ends = [value if interval is None else max(value, interval[1]) for _, value, interval in rows]
+    furthest = max(ends, default=0.0)
+    for y, ((_, value, interval), end) in enumerate(zip(rows, ends, strict=True)):
         axes.barh(y, value, color=ACCENT, alpha=0.75, height=0.62)
-        end = value if interval is None else max(value, interval[1])
         if interval is not None:
             axes.plot(interval, [y, y], color=INK, linewidth=1.2)
-        axes.text(end + 1, y, f"{value:.1f}", va="center", fontsize=8, color=SOFT)
+        axes.text(end + 0.012 * max(furthest, 1), y, f"{value:.1f}", va="center", fontsize=8, color=SOFT)
     if line is not None:
         axes.axvline(line, color=SOFT, linewidth=1, linestyle=":")
-    axes.set_xlim(0, 108)
+    axes.set_xlim(0, 1.13 * max(furthest, line or 0, 1))  # room for the number behind the longest bar
     _name_rows(axes, [name for name, _, _ in rows])
     axes.set_xlabel(label)
     return _svg(figure)
@@ -87,13 +88,15 @@ def calibration_plot(bins: Sequence[Mapping[str, Any]]) -> str:
 
 
 def curve_plot(points: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str, y_label: str) -> str:
-    """Return a line for each name through its (x, y), over a logarithmic x axis."""
+    """Return a line for each of one or two names through its (x, y), over a logarithmic x axis."""
     figure, axes = _figure(2.9)
-    for colour, (name, values) in zip((ACCENT, BLUE, WARN), points.items(), strict=False):
+    for colour, above, (name, values) in zip((ACCENT, BLUE), (6, -13), points.items(), strict=False):
         xs, ys = zip(*values, strict=True)
         axes.plot(xs, ys, marker="o", color=colour, linewidth=1.5, label=name)
         for x, y in values:
-            axes.annotate(f"{y:.1f}", (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=SOFT)
+            axes.annotate(
+                f"{y:.1f}", (x, y), (0, above), textcoords="offset points", ha="center", fontsize=8, color=SOFT
+            )
     axes.set_xscale("log")
     ticks = sorted({x for values in points.values() for x, _ in values})
     axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
