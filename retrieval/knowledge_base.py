@@ -70,7 +70,8 @@ class KnowledgeBase:
         if encoder_sha256 is not None and asked_with != encoder_sha256:
             raise KnowledgeError(
                 f"knowledge base {folder} was embedded with {manifest.encoder} ({asked_with[:12]}…), the"
-                f" model expects weights {encoder_sha256[:12]}…; build it again with the model's encoder: kvqa index-kb"
+                f" model expects weights {encoder_sha256[:12]}…; build it again with the model's encoder:"
+                f" kvqa index-kb --out {folder} --encoder NAME"
             )
         manifest.check_files(folder, thorough=thorough)
         parts = folder / manifest.generation
