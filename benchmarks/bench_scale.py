@@ -5,7 +5,8 @@
 Each size is built by `build_kb` in a process of its own, from a table of generated facts: entities are pairs of words
 of the everyday facts, one for every three facts, relations come from ConceptNet. The time is that of the build alone,
 with the encoder loaded, on the wall and on the processors; memory is the largest resident set of the process. Then
-another process opens the knowledge base and asks its index of static vectors for the ten nearest facts to 500 facts, one at a time.
+another process opens the knowledge base and asks its index of static vectors for the ten nearest facts to 500 facts,
+one at a time.
 
 The last line is a JSON object: `facts`, `peak_gib`, `growth_exponent` (slope of log processor time over log size by
 least squares, from 100,000 facts on: below, the fixed seconds of a build decide), `p95_ms` (of one search),
