@@ -2,8 +2,9 @@
 
 What counts as right, by `target`:
 
-- `fact`: among all facts of FVQA's own file (4,172 in the public one), embedded by the frozen sentence encoder, the
-  gold fact has the highest cosine with the fact query. This is recall@1 over the data set's closed fact base.
+- `fact`: among all different facts of FVQA's own file (4,142 in the public one), embedded by the frozen sentence
+  encoder, the gold fact has the highest cosine with the fact query. This is recall@1 over the data set's closed fact
+  base.
 - `answer`: the closed-vocabulary head names a gold answer; questions whose answer it does not know are left out.
 """
 
