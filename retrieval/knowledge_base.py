@@ -60,7 +60,7 @@ class KnowledgeBase:
 
         Args:
             encoder_sha256: Weights of the sentence encoder that the model expects; None accepts any.
-            thorough: Check the checksum of every file, not only sizes and small files.
+            thorough: Check the checksum of every file, and all facts in a database, not only what is small or touched.
 
         Raises:
             KnowledgeError: if the folder is missing, half-built, altered, or built with another encoder.
@@ -96,6 +96,8 @@ class KnowledgeBase:
             raise KnowledgeError(
                 f"the store of {folder} holds other facts than were indexed; {manifest.repair(folder)}"
             )
+        if thorough and "://" in manifest.store:
+            store.verify()  # a database has no file whose checksum could tell
         graph = FactGraph.open(parts, triples, store.num_entities)
         opened = cls(folder, manifest, store, index, triples, graph, entity_vectors, relation_vectors)
         return opened if manifest.base_encoder_sha256 is None else opened._with_sentence_vectors(parts / ENCODER)

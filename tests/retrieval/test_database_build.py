@@ -121,6 +121,10 @@ def test_a_store_of_other_facts_is_refused(files: dict[str, Path], url: str, tmp
     manifest = Manifest.read(tmp_path / "kb")
     engine = PostgresSchema.of(make_url(manifest.store)).engine(read_only=False)
     with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE entity SET text = 'Dog' WHERE id = 0")
+    with pytest.raises(KnowledgeError, match="the entities of the store were altered"):
+        KnowledgeBase.open(tmp_path / "kb", thorough=True)
+    with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE meta SET value = 'x' WHERE key = 'content_hash'")
     engine.dispose()
     with pytest.raises(KnowledgeError, match=r"holds other facts than were indexed; build it again: .* --overwrite"):
