@@ -60,3 +60,9 @@ def _unknown(record: Mapping[str, Any], kind: type, prefix: str = "") -> Iterato
             for part in (types[key], *get_args(types[key])):
                 if is_dataclass(part) and isinstance(part, type):
                     yield from _unknown(value, part, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            for part in get_args(types[key]):
+                if is_dataclass(part) and isinstance(part, type):
+                    for number, item in enumerate(value):
+                        if isinstance(item, Mapping):
+                            yield from _unknown(item, part, f"{prefix}{key}.{number}.")

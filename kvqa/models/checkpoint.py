@@ -63,8 +63,12 @@ def save_model(
     write_text_safely(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
-def own_parameters(model: KvqaModel) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that belong to the model rather than to its frozen sentence encoder, by stored name."""
+def own_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that belong to the model rather than to its frozen sentence encoder, by stored name.
+
+    Args:
+        model: With its encoder as `model.encoder`.
+    """
     named = {_stored_name(name): p for name, p in model.named_parameters()}
     return {name: p for name, p in named.items() if not name.startswith("encoder.base.")}
 
