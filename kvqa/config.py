@@ -30,13 +30,7 @@ def read_config(path: Path, kind: type[C], **overrides: Any) -> C:
     Raises:
         InputError: naming every unknown key and every wrong value at once.
     """
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as YAML ({reason}); see configs/ for complete examples") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{path} holds no settings; see configs/ for complete examples")
+    record = _settings(path)
     record = {**record, **{key: value for key, value in overrides.items() if value is not None}}
     problems = [f"unknown key {key}" for key in _unknown(record, kind)]
     try:
@@ -47,6 +41,26 @@ def read_config(path: Path, kind: type[C], **overrides: Any) -> C:
     if problems:
         raise InputError(f"{path}: {'; '.join(problems)}; see configs/ for complete examples")
     return config
+
+
+def read_task(path: Path) -> str:
+    """Return what the YAML file calls its `task`, `fvqa` where it says nothing.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    return str(_settings(path).get("task", "fvqa"))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as YAML ({reason}); see configs/ for complete examples") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path} holds no settings; see configs/ for complete examples")
+    return record
 
 
 def _unknown(record: Mapping[str, Any], kind: type, prefix: str = "") -> Iterator[str]:

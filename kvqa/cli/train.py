@@ -9,25 +9,39 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from kvqa.errors import InputError
+from kvqa.progress import build_progress
+
 if TYPE_CHECKING:
     from kvqa.training.finetune import TrainingReport
+    from kvqa.training.pretrain import PretrainingReport
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="The experiment, such as configs/fvqa.yaml.")],
-    root: Annotated[Path, typer.Option(help="FVQA in its published layout.")],
-    kb: Annotated[Path, typer.Option(help="Knowledge base.")],
+    root: Annotated[Path, typer.Option(help="FVQA in its published layout; to pretrain, the folder of all sources.")],
     out: Annotated[Path, typer.Option(help="Folder of the model; an interrupted run goes on from it.")],
+    kb: Annotated[Path | None, typer.Option(help="Knowledge base; pretraining needs none.")] = None,
     split: Annotated[str | None, typer.Option(help="Part to train on, instead of the config's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed, instead of the config's.")] = None,
     held_out: Annotated[
         float | None,
         typer.Option(help="Share of the training images to keep aside and score, instead of the config's."),
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Folder of a pretrained encoder to start from, instead of the config's.")
+    ] = None,
 ) -> None:
-    """Train a model on FVQA."""
+    """Train a model on FVQA, or pretrain an encoder: what the config says."""
+    from kvqa.config import read_task
+
+    if read_task(config) == "pretraining":
+        _pretrain(config, root, out, seed, held_out)
+        return
     from kvqa.build import train_fvqa
 
+    if kb is None:
+        raise InputError("training on FVQA needs a knowledge base; give --kb, made by kvqa index-kb")
     notes = Console(stderr=True)
     report = train_fvqa(
         config,
@@ -37,9 +51,35 @@ def train(
         split=split,
         seed=seed,
         held_out=held_out,
+        init=init,
         log=lambda line: notes.print(Text(line), soft_wrap=True),
     )
     show_training(report, out, Console())
+
+
+def _pretrain(config: Path, root: Path, out: Path, seed: int | None, held_out: float | None) -> None:
+    from kvqa.build import pretrain_encoder
+
+    notes = Console(stderr=True)
+    with build_progress(notes) as advance:
+        report = pretrain_encoder(
+            config,
+            root=root,
+            out=out,
+            seed=seed,
+            held_out=held_out,
+            log=lambda line: notes.print(Text(line), soft_wrap=True),
+            advance=advance,
+        )
+    show_pretraining(report, out, Console())
+
+
+def show_pretraining(report: PretrainingReport, out: Path, console: Console) -> None:
+    """Print the losses on held-out pictures, and where the encoder lies."""
+    for name, value in report.held_out.items():
+        console.print(Text(f"{name}  {value:.3f}"))
+    made = f"{out}: {report.steps} steps on {report.pairs} pairs, {report.seconds / 60:.1f} minutes"
+    console.print(Text(made, style="bold"), soft_wrap=True)
 
 
 def show_training(report: TrainingReport, out: Path, console: Console) -> None:

@@ -37,6 +37,7 @@ class Experiment:
         folds: Parts for cross-fitting the encoder's view; 1 trains the reasoner on the encoder's own view.
         calibration: Share of the training images that the reasoner does not see, to calibrate its confidence on.
         vocabulary_at_least: How often an answer must occur to enter the closed vocabulary.
+        init: Folder of a pretrained encoder to start from; empty starts from the sentence encoder alone.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Experiment:
     folds: int = 2
     calibration: float = 0.15
     vocabulary_at_least: int = 2
+    init: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
     encoder_stage: EncoderStage = field(default_factory=EncoderStage)

@@ -28,6 +28,7 @@ from kvqa.models.checkpoint import save_model
 from kvqa.models.graph import GraphReasoner
 from kvqa.models.model import KvqaModel
 from kvqa.models.predict import Prediction, graph_items, predict
+from kvqa.models.pretrained import start_from
 from kvqa.models.text import TextFolder
 from kvqa.training.encoder_stage import SearchSpace, train_encoder
 from kvqa.training.experiment import Experiment
@@ -77,7 +78,9 @@ def finetune(
     _check_enough(training, experiment)
     vocabulary = build_vocabulary(training, at_least=experiment.vocabulary_at_least)
     torch.manual_seed(experiment.seed)
-    model = KvqaModel(experiment.model, TextFolder.find(experiment.model.text), vocabulary).to(device)
+    model = KvqaModel(experiment.model, TextFolder.find(experiment.model.text), vocabulary)
+    begun = start_from(model, Path(experiment.init), text_sha256=model.text.sha256) if experiment.init else None
+    model.to(device)
     allowed = allowed_facts(training, kb, hideable)
     retriever = Retriever(
         kb,
@@ -92,6 +95,8 @@ def finetune(
     # goes on from its state shall meet the same numbers as one that was never stopped.
     model.labels(sorted({"image"} | {region.label for example in training for region in example.regions.regions}))
     context = _context(experiment, kb, allowed, vocabulary)
+    if begun is not None:
+        context += f" {begun.manifest.weights_sha256}"
     views = _train_encoders(experiment, model, training, kb, allowed, out, context, log)
     texts = dict(enumerate(kb.store.entity_texts()))
     items = graph_items(model, training, views, retriever, texts)

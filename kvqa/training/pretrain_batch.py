@@ -80,11 +80,8 @@ class PairCollator:
         self.texts = [pair.text for pair in pairs]
         self.pictures = [pair.picture for pair in pairs]
         self.facts = sorted({fact for pair in pairs for fact in pair.facts})
-        ids = {name: collator.tokenizer.token_to_id(name) for name in ("[MASK]", "[CLS]", "[SEP]")}
-        if None in ids.values():
-            raise ValueError(f"the tokenizer lacks one of {', '.join(ids)}")
-        self.mask_id: int = ids["[MASK]"]
-        self.special = torch.tensor([ids["[CLS]"], ids["[SEP]"]])
+        self.mask_id = _special(collator, "[MASK]")
+        self.special = torch.tensor([_special(collator, "[CLS]"), _special(collator, "[SEP]")])
 
     def __call__(self, rows: Sequence[int], seed: int) -> PretrainBatch:
         """Return the batch of the pairs at `rows`."""
@@ -151,9 +148,7 @@ class PairCollator:
                 found[row] = rng.choices(numbers, weights)[0]
         return found
 
-    def _facts(
-        self, pairs: Sequence[Pair], matched: Tensor, rng: random.Random
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _facts(self, pairs: Sequence[Pair], matched: Tensor, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
         """Return vectors of facts: one of each pair that has any, and random others; who owns them, and who counts."""
         if not (self.settings.facts and self.facts):
             empty = torch.zeros(len(pairs), 0, dtype=torch.bool)
@@ -175,6 +170,13 @@ class PairCollator:
             return torch.zeros(len(pairs), 0, dtype=torch.long), torch.zeros(len(pairs), 0, dtype=torch.bool)
         bare = self.collator([Example("", p.text, "", replace(p.regions, regions=())) for p in pairs])
         return bare.ids, bare.mask
+
+
+def _special(collator: Collator, token: str) -> int:
+    number = collator.tokenizer.token_to_id(token)
+    if number is None:
+        raise ValueError(f"the tokenizer has no {token}; pretraining masks words with it")
+    return number
 
 
 def _groups(examples: Sequence[Example], real: Tensor) -> Tensor:

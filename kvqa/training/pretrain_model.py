@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -49,7 +51,8 @@ class PretrainingModel(nn.Module):
         super().__init__()
         self.config, self.settings, self.text = config, objectives, text
         base = TextEncoder.from_folder(text)
-        self.encoder = QuestionImageEncoder(base, config.encoder)
+        # Its own answer head is for fine-tuning; one row instead of none, which torch warns of.
+        self.encoder = QuestionImageEncoder(base, replace(config.encoder, answers=1))
         self.tokenizer = text.tokenizer()
         self.labels = LabelMemory(self.encoder, self.tokenizer)
         self.objectives = _objectives(self.encoder, objectives, base, labels=labels, answers=answers)
@@ -129,15 +132,16 @@ def checkpoint_layers(module: nn.Module) -> None:
 
     Results do not change, dropout included: its random numbers are drawn from the same state again.
     """
+    inner = {id(part) for layer in module.modules() if isinstance(layer, CoAttention) for part in layer.modules()}
     for layer in module.modules():
-        if isinstance(layer, TransformerLayer | CoAttention):
+        if isinstance(layer, CoAttention) or (isinstance(layer, TransformerLayer) and id(layer) not in inner):
             layer.forward = _again(layer.forward)  # type: ignore[method-assign]
 
 
-def _again(forward: object) -> object:
-    def call(*args: object, **kwargs: object) -> object:
+def _again(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)  # type: ignore[operator]
+            return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     return call
@@ -166,8 +170,3 @@ def load_pretraining(folder: Path) -> PretrainingModel:
         raise InputError(f"{folder} was pretrained with another sentence encoder than {model.text.path}")
     load_weights(model, folder)
     return model.eval()
-
-
-def settings_of(experiment: Pretraining) -> dict[str, object]:
-    """Return the experiment as plain data, for `config.json`."""
-    return asdict(experiment)

@@ -364,15 +364,36 @@ def test_train_hands_its_options_on_and_prints_the_report(tmp_path: Path, monkey
     def train(config: Path, **options: Any) -> SimpleNamespace:
         options.pop("log")("epoch 1")
         folders = {"root": tmp_path, "kb": tmp_path, "out": tmp_path}
-        assert options == {**folders, "split": "train1", "seed": 3, "held_out": 0.2}
+        assert options == {**folders, "split": "train1", "seed": 3, "held_out": 0.2, "init": tmp_path / "start"}
         return SimpleNamespace(held_out={"answer_top1": 61.5}, temperature=1.25, seconds=90.0)
 
     monkeypatch.setattr("kvqa.build.train_fvqa", train)
     folders = [part for name in ("--root", "--kb", "--out") for part in (name, tmp_path)]
-    result = run("train", "x.yaml", *folders, "--split", "train1", "--seed", 3, "--held-out", 0.2)
+    config = tmp_path / "x.yaml"
+    config.write_text("name: mine\n")
+    options = ["--split", "train1", "--seed", 3, "--held-out", 0.2, "--init", tmp_path / "start"]
+    result = run("train", config, *folders, *options)
     assert result.exit_code == 0, result.output
     assert "answer_top1  61.50" in result.stdout and "1.5 minutes, temperature 1.25" in result.stdout
     assert result.stderr == "epoch 1\n"
+    result = run("train", config, "--root", tmp_path, "--out", tmp_path)
+    expect_error(result, "needs a knowledge base; give --kb")
+
+
+def test_train_pretrains_where_the_config_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretrain(config: Path, **options: Any) -> SimpleNamespace:
+        options.pop("log")("step 1")
+        options.pop("advance")("pretraining", 5, 10)
+        assert options == {"root": tmp_path, "out": tmp_path, "seed": 3, "held_out": None}
+        return SimpleNamespace(held_out={"loss": 4.25}, steps=7, pairs=10, seconds=90.0)
+
+    monkeypatch.setattr("kvqa.build.pretrain_encoder", pretrain)
+    config = tmp_path / "x.yaml"
+    config.write_text("task: pretraining\n")
+    result = run("train", config, "--root", tmp_path, "--out", tmp_path, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    assert "loss  4.250" in result.stdout and "7 steps on 10 pairs, 1.5 minutes" in result.stdout
+    assert "step 1" in result.stderr and "pretraining" in result.stderr
 
 
 def test_evaluate_prints_scores_intervals_and_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kvqa.config import read_config
+from kvqa.config import read_config, read_task
 from kvqa.errors import InputError
 from kvqa.training.experiment import Experiment
+from kvqa.training.pretrain_config import Pretraining
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -91,7 +92,28 @@ def test_yaml_builds_no_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_every_experiment_is_sound(path: Path) -> None:
-    assert read_config(path, Experiment).name
+    assert read_config(path, {"fvqa": Experiment, "pretraining": Pretraining}[read_task(path)]).name
+
+
+def test_all_that_is_wrong_with_pretraining_is_said_at_once(tmp_path: Path) -> None:
+    good = (CONFIGS / "pretrain.yaml").read_text(encoding="utf-8")
+    bad = good.replace("vinvl_captions, folder", "vinvl, folder").replace("words: 1.0", "words: -1")
+    bad = bad.replace("split: train}\nleave_out", "split: train, shuffle: yes}\nleave_out")
+    bad = bad.replace("  - {data: vqa2,", "  - {data: okvqa, folder: okvqa, split: val}\n  - {data: vqa2,")
+    bad = bad.replace("texts:", "texts:\n  - {data: fvqa, folder: fvqa, split: test1}").replace(
+        "save_every: 100", "save_every: 0"
+    )
+    with pytest.raises(InputError) as caught:
+        read_config(_write(tmp_path, bad), Pretraining)
+    for problem in (
+        "unknown key texts.5.shuffle",
+        "texts: there is no data set 'vinvl'",
+        "texts: okvqa val is an evaluation split (leave_out)",
+        "texts: fvqa test1 is a test split",
+        "words -1.0 is negative",
+        "save_every 0 is less than 1",
+    ):
+        assert problem in str(caught.value), problem
 
 
 def test_there_are_experiments() -> None:
