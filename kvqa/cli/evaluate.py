@@ -68,7 +68,8 @@ def show_scores(report: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     if ablations := report.get("ablations"):
         console.print()
-        console.print(_group_table("ablation", {name: found["scores"] for name, found in ablations.items()}))
+        first = {name: dict([*found["scores"].items()][:4]) for name, found in ablations.items()}  # what fits a line
+        console.print(_group_table("ablation", first))
     for group, values in report.get("by", {}).items():
         if values:
             console.print()

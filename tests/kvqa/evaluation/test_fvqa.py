@@ -112,13 +112,17 @@ def test_the_same_evaluation_gives_the_same_scores(
 
 
 def test_hiding_leaves_what_anybody_could_have(root: Path, kb: Path, small_model: Path, tmp_path: Path) -> None:
-    report = evaluate_fvqa(root=root, split="test0", kb=kb, model=small_model, out=tmp_path, hide_test_gold=True)
+    options = {"root": root, "split": "test0", "kb": kb, "model": small_model, "out": tmp_path}
+    report = evaluate_fvqa(**options, hide_test_gold=True, ablations=True)
     assert (report["hide_test_gold"], report["hidden_facts"]) == (True, 3)
     left = {("cup", "UsedFor", "drink tea"), ("cat", "CapableOf", "catch mice"), ("dog", "IsA", "animal")}
     left |= {("banana", "HasColor", "yellow"), ("snow", "HasProperty", "cold")}
     for record in predicted(tmp_path):
         assert {tuple(fact) for fact in record["facts"]} == left
     assert report["by"]["gold_fact"]["hidden"]["questions"] == 2
+    # The oracles see hidden facts as well: all four golds that the knowledge base holds.
+    assert report["ablations"]["gold_only"]["scores"]["fact_top1"] == 80.0
+    assert report["ablations"]["gold_added"]["scores"]["fact_top1"] >= report["scores"]["fact_top1"]
     # Two of five golds are left; what is hidden is still in the knowledge base.
     assert report["scores"]["recall_500"] == report["scores"]["gold_in_evidence"] == 40.0
     assert report["gold_in_kb"] == 80.0
