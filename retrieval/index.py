@@ -23,6 +23,10 @@ BLOCK = 65_536
 POINTS_PER_CELL = 64
 LEAST_TRAINING, MOST_TRAINING = 65_536, 262_144
 """Training reads a sample of this many vectors (at most 400 MB at 384 dimensions) of however large a base."""
+WIDTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Numbers of cells that a search may visit."""
+LEAST_RESCORED = 200
+"""Finds of a compressed index that are scored again by their full vectors; `k` and a quarter more if that is more."""
 
 
 Fill: TypeAlias = "Callable[[faiss.Index, NDArray[np.float16], Callable[[int], None]], None]"
@@ -36,14 +40,19 @@ class FactIndex:
     cells or under HNSW) gives them itself. Of any other, the builder keeps the indexed vectors beside it as a
     `.npy` file and names it to `load(rows=…)`; without that file the search works and `vectors` is refused.
 
+    Codes say roughly what is near. With the full vectors at hand, more is taken from the index than was asked for and
+    ordered by true scores, so what a search loses is what the index does not visit, not what its codes blur.
+
     Args:
         index: A filled FAISS index.
-        rows: The indexed vectors (num_facts, dimension), commonly a memory map. If given, `vectors` reads them.
+        rows: The indexed vectors (num_facts, dimension), commonly a memory map. If given, `vectors` reads them, and
+            finds of a compressed index are scored by them.
     """
 
     def __init__(self, index: faiss.Index, *, rows: NDArray[np.float16] | None = None) -> None:
         self.index = index
         self.rows = rows
+        self.lossless = _lossless(index)
         self._on_gpu = to_gpu(index)
         self._mapped = False
 
@@ -125,18 +134,6 @@ class FactIndex:
         """Length of the vectors."""
         return int(self.index.d)
 
-    @property
-    def lossless(self) -> bool:
-        """Whether the index keeps vectors as they are, to half precision, so that no `.npy` file is needed."""
-        import faiss
-
-        index = faiss.downcast_index(self.index)
-        if isinstance(index, faiss.IndexHNSW):
-            index = faiss.downcast_index(index.storage)
-        if isinstance(index, faiss.IndexScalarQuantizer | faiss.IndexIVFScalarQuantizer):
-            return not getattr(index, "by_residual", False) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
-        return isinstance(index, faiss.IndexFlat | faiss.IndexIVFFlat)
-
     def search(
         self, queries: NDArray[np.float32], k: int, *, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -147,9 +144,18 @@ class FactIndex:
         Args:
             allowed: Which facts may be found, (num_facts,); None is all.
         """
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if self.rows is None or self.lossless:
+            return self._search(queries, k, allowed)
+        ids, _ = self._search(queries, min(len(self), max(LEAST_RESCORED, k + k // 4)), allowed)
+        return _best_of(self.rows, queries, ids, k)
+
+    def _search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Search by the codes of the index."""
         import faiss
 
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
         if allowed is None:
             scores, ids = (self._on_gpu or self.index).search(queries, k)
         else:
@@ -205,7 +211,7 @@ class FactIndex:
 
         cells = faiss.try_extract_index_ivf(self.index)
         if cells is not None:
-            return [width for width in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128) if width <= cells.nlist]
+            return [width for width in WIDTHS if width <= cells.nlist]
         return [16, 32, 64, 128, 256, 512] if _hnsw(self.index) is not None else []
 
     def set_width(self, width: int) -> None:
@@ -219,6 +225,20 @@ class FactIndex:
             graph.hnsw.efSearch = width
         if self._on_gpu is not None and hasattr(self._on_gpu, "nprobe"):
             self._on_gpu.nprobe = width
+
+
+def _best_of(
+    rows: NDArray[np.float16], queries: NDArray[np.float32], ids: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return ids and true scores (B, k), best first, of the finds `ids` (B, at least k or all), -1 for none."""
+    best_ids = np.full((len(queries), k), -1, dtype=np.int64)
+    best_scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for row, query in enumerate(queries):
+        found = np.sort(ids[row][ids[row] >= 0])  # in the order of the file, and so that equal scores are in order
+        scores = rows[found].astype(np.float32) @ query
+        order = np.argsort(-scores, kind="stable")[:k]
+        best_ids[row, : len(order)], best_scores[row, : len(order)] = found[order], scores[order]
+    return best_ids, best_scores
 
 
 def empty_index(dimension: int, factory: str) -> faiss.Index:
@@ -275,6 +295,18 @@ def _filled(
             f"index {factory!r} does not number facts as they come; give one without IDMap, such as Flat or HNSW32"
         ) from None
     return index if on_gpu is None else to_cpu(on_gpu)
+
+
+def _lossless(index: faiss.Index) -> bool:
+    """Say whether the index keeps vectors as they are, to half precision, so that no `.npy` file is needed."""
+    import faiss
+
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexHNSW):
+        index = faiss.downcast_index(index.storage)
+    if isinstance(index, faiss.IndexScalarQuantizer | faiss.IndexIVFScalarQuantizer):
+        return not getattr(index, "by_residual", False) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+    return isinstance(index, faiss.IndexFlat | faiss.IndexIVFFlat)
 
 
 def _hnsw(index: faiss.Index) -> faiss.IndexHNSW | None:

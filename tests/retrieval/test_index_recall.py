@@ -70,8 +70,9 @@ def test_the_search_is_widened_until_it_finds_enough(factory: str) -> None:
 def test_small_bases_are_searched_exactly_and_large_ones_in_cells() -> None:
     assert choose_index(10, 384) == choose_index(FLAT_FACTS, 384) == FLAT
     assert choose_index(FLAT_FACTS + 1, 384) == "IVF1024,SQ8"
-    assert choose_index(5_000_000, 256) == f"IVF{MOST_CELLS},SQ8"
-    assert choose_index(1_500_000_000, 256) == f"IVF{MOST_CELLS},SQ8"
+    assert choose_index(500_001, 255) == "IVF2048,SQ8"  # an odd number of numbers has no pairs
+    assert choose_index(5_000_000, 256) == f"IVF{MOST_CELLS},PQ128x4fs"
+    assert choose_index(1_500_000_000, 256) == f"IVF{MOST_CELLS},PQ128x4fs"
 
 
 def test_auto_is_what_is_chosen() -> None:
