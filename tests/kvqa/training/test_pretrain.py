@@ -163,6 +163,23 @@ def test_two_processes_do_what_one_does_that_accumulates_two(tiny_text: Path, tm
         assert b == pytest.approx(a, rel=1e-4)
 
 
+@pytest.mark.slow
+def test_compiled_training_has_the_same_losses(
+    tiny_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_ = torch.nn.Module.compile
+
+    def traced(module: torch.nn.Module, **options: Any) -> None:
+        compile_(module, **options, backend="eager")  # traced as for the real one, without minutes of C++
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    for name, compiled in (("plain", False), ("traced", True)):
+        pretrain(_experiment(tiny_text, steps=3, compile=compiled), DATA, tmp_path / name, log=_quiet)
+    plain, found = ([json.loads(line) for line in _curve(tmp_path / name)] for name in ("plain", "traced"))
+    for a, b in zip(plain, found, strict=True):
+        assert b == pytest.approx(a, rel=1e-4)
+
+
 def test_checkpointing_changes_no_gradient(tiny_text: Path) -> None:
     experiment = _experiment(tiny_text)
     gradients = []
