@@ -12,6 +12,7 @@ from kvqa.data.captions import COCO_CAPTIONS, FLICKR8K_CAPTIONS, FLICKR30K_CAPTI
 from kvqa.data.daquar import DAQUAR
 from kvqa.data.example import Example
 from kvqa.data.fvqa import COMBINED, CONCEPTS, RELEASE, ZERO_SHOT, FvqaDataset
+from kvqa.data.fvqa_r import FVQA_R
 from kvqa.data.gqa import GQA
 from kvqa.data.kvqa_wikidata import KVQA
 from kvqa.data.nlvr import NLVR
@@ -92,6 +93,7 @@ DATASETS: dict[str, Description] = {
     "aokvqa": AOKVQA,
     "fvqa": FVQA,
     "kvqa": KVQA,
+    "fvqa_r": FVQA_R,
     "gqa": GQA,
     "daquar": DAQUAR,
     "nlvr": NLVR,
