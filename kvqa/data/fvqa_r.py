@@ -284,7 +284,7 @@ def read_fvqa_r(root: Path, split: str) -> Iterator[Example]:
         with record_at(path, place):
             head, relation, tail = record["fact"]
             extra = _words_seen(root / IMAGES / record["metadata_fn"])
-        regions = replace(example.regions, regions=(*example.regions.regions, *extra))
+        regions = replace(example.regions, regions=(*example.regions.regions, *extra), detector="fvqa")
         yield replace(example, regions=regions, facts=((head, relation, tail),))
 
 

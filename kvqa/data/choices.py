@@ -1,0 +1,469 @@
+"""Choices among offered texts as tensors of sentence vectors: question, choice, facts and what is seen.
+
+An item asks for one of C texts, an answer to a question or a reason for an answer (VCR, FVQA-R, A-OKVQA). Facts are
+retrieved for picture, question and *choice*: whatever is reported with them is answer-aware, as QA-GNN's evidence is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kb.lemmas import lemmas
+from kvqa.data.collate import KINDS, distinct_concepts
+from kvqa.data.example import Example, Mention
+from kvqa.data.graph_features import content_lemmas
+from kvqa.data.vcr import answering, reasoning
+from kvqa.errors import InputError
+from kvqa.vision.regions import Region, Regions, box_geometry
+from retrieval.knowledge_base import KnowledgeBase
+
+Kind = Literal["answer", "rationale"]
+KIND_NAMES: tuple[Kind, ...] = ("answer", "rationale")
+Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
+
+SEGMENTS = ("choice", "context", "fact")
+TOKEN_NUMBERS = 5
+"""Numbers beside the vector of a token: for a fact, likeness to question and to choice, whether it touches the choice,
+the picture, the answer that is given."""
+TEXT_FEATURES, FACT_FEATURES = 8, 8
+FEATURES = TEXT_FEATURES + FACT_FEATURES
+CAPTIONS = 3
+VCR_DETECTOR = "vcr"
+"""Regions of VCR are those that some text mentions, so they are chosen anew for answers and for reasons."""
+NEVER = -1e4
+"""Rank of a fact that must not be given."""
+HELD_FACTS = 200_000
+"""How many facts' vectors are kept in memory, for entities that are named again and again."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One choice to be made.
+
+    Attributes:
+        kind: What is chosen.
+        context: Question, and for a reason the answer that is given.
+        choices: The texts offered.
+        label: Position of the right one; None where unknown.
+        regions: What is seen.
+        pointed: For each choice, the positions of regions that it or the context points to.
+        hidden: Fact ids that this item must not see; its own gold fact, now and then, in training.
+    """
+
+    kind: Kind
+    context: tuple[str, ...]
+    choices: tuple[str, ...]
+    label: int | None
+    regions: Regions
+    pointed: tuple[frozenset[int], ...]
+    hidden: frozenset[int] = frozenset()
+
+
+def answer_item(example: Example) -> Item:
+    """Return the choice of an answer, without what only the reasons of VCR mention.
+
+    Raises:
+        InputError: if the example offers fewer than two answers.
+    """
+    if len(example.choices) < 2:
+        raise InputError(f"{example.question_id} offers {len(example.choices)} answers; a choice needs two or more")
+    example = answering(example) if example.regions.detector == VCR_DETECTOR else example
+    asked, offered = example.mentions.question, example.mentions.choices
+    pointed = _pointed(asked, offered, len(example.choices))
+    return Item("answer", (example.question,), example.choices, example.label, example.regions, pointed)
+
+
+def rationale_item(example: Example, given: int | None = None) -> Item:
+    """Return the choice of a reason, given an answer, by default the right one.
+
+    Raises:
+        InputError: if there are no reasons, or the right answer is not known and none is given.
+    """
+    answer = example.label if given is None else given
+    if answer is None or len(example.rationale_choices) < 2:
+        raise InputError(f"{example.question_id} has no reasons to choose from, or no answer to give a reason for")
+    mentions, regions, offered = example.mentions, example.regions, example.mentions.rationales
+    asked = (*mentions.question, *(mentions.choices[answer] if mentions.choices else ()))
+    if regions.detector == VCR_DETECTOR:
+        given_that = reasoning(example, answer)
+        regions, asked, offered = given_that.regions, given_that.mentions.question, given_that.mentions.choices
+    context = (example.question, example.choices[answer])
+    pointed = _pointed(asked, offered, len(example.rationale_choices))
+    return Item("rationale", context, example.rationale_choices, example.rationale_label, regions, pointed)
+
+
+def _pointed(
+    asked: Sequence[Mention], offered: Sequence[Sequence[Mention]], count: int
+) -> tuple[frozenset[int], ...]:
+    common = {row for mention in asked for row in mention.regions}
+    own = [{row for mention in mentions for row in mention.regions} for mentions in offered] or [set()] * count
+    return tuple(frozenset(common | rows) for rows in own)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What of an item is used; the switches are for ablations.
+
+    Attributes:
+        question, image, knowledge: False leaves that side out. Without the question there is no given answer either.
+        facts: Facts given for each choice.
+        regions: Region tokens besides the one of the whole picture.
+    """
+
+    question: bool = True
+    image: bool = True
+    knowledge: bool = True
+    facts: int = 4
+    regions: int = 14
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the values."""
+        numbers = (("facts", self.facts), ("regions", self.regions))
+        return [f"inputs.{name} {value} is less than 1" for name, value in numbers if value < 1]
+
+
+@dataclass(frozen=True)
+class ChoiceBatch:
+    """N items of C choices each, as the cross-modal encoder reads it: B = N * C texts of N pictures.
+
+    Attributes:
+        ids: (B, T, S + TOKEN_NUMBERS) float, the tokens of a text: choice, context, facts; each a sentence vector
+            and what else is known of it.
+        segments: (B, T) int64, position in `SEGMENTS`.
+        mask: (B, T) bool.
+        labels: (N, R, S) float, geometry (N, R, 5), scores (N, R), kinds (N, R), region_mask (N, R): the regions,
+            as in `kvqa.data.collate.Batch`.
+        image_feature: (N, F); has_image_feature: (N,) bool.
+        pointed: (B, R) bool, the regions that a text points to.
+        features: (B, FEATURES) float, likeness and overlap of choice, question, picture and facts.
+        kind: (N,) int64, position in `KIND_NAMES`.
+        right: (N,) int64, position of the right choice, -1 where unknown.
+        picture: (B,) int64, the picture of each text.
+    """
+
+    ids: Tensor
+    segments: Tensor
+    mask: Tensor
+    labels: Tensor
+    geometry: Tensor
+    scores: Tensor
+    kinds: Tensor
+    region_mask: Tensor
+    image_feature: Tensor
+    has_image_feature: Tensor
+    pointed: Tensor
+    features: Tensor
+    kind: Tensor
+    right: Tensor
+    picture: Tensor
+
+    @property
+    def vision(self) -> Tensor:
+        """What the vision side reads, (N, R, S)."""
+        return self.labels
+
+    def to(self, device: torch.device | str) -> ChoiceBatch:
+        """Return the batch on another device."""
+        return ChoiceBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class Neighbourhood(NamedTuple):
+    """N facts: their ids (N,), vectors (N, S) and ends (N, 2), head and tail."""
+
+    facts: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    ends: NDArray[np.int64]
+
+
+class Knowledge:
+    """Facts of a knowledge base around the entities that a choice, a given answer and a picture name.
+
+    Args:
+        allowed: (num_facts,) bool, facts that may be seen; None is all.
+    """
+
+    def __init__(self, kb: KnowledgeBase, *, allowed: NDArray[np.bool_] | None = None) -> None:
+        self.kb = kb
+        self.allowed = allowed
+        self.known: dict[str, int] = {}
+        self.near: dict[int, Neighbourhood] = {}
+        self.held = 0
+        self.names: list[str] = []
+
+    def entities(self, texts: Sequence[str]) -> dict[str, int]:
+        """Return the entity of each text that names one, by its words or their dictionary forms."""
+        forms = {text: (text.lower(), " ".join(lemmas(text))) for text in texts}
+        missing = {form for pair in forms.values() for form in pair if form and form not in self.known}
+        if missing:
+            self.known.update(dict.fromkeys(missing, -1) | self.kb.store.find_entities(missing))
+        found = {}
+        for text, pair in forms.items():
+            for form in pair:
+                if self.known.get(form, -1) >= 0:
+                    found[text] = self.known[form]
+                    break
+        return found
+
+    def around(self, entity: int) -> Neighbourhood:
+        """Return the facts that touch an entity and may be seen; the last ones asked for are kept."""
+        if entity not in self.near:
+            facts = np.asarray(self.kb.graph.facts_of(np.array([entity])), dtype=np.int64)
+            facts = facts if self.allowed is None else facts[self.allowed[facts]]
+            ends = np.asarray(self.kb.triples[facts][:, [0, 2]], dtype=np.int64)
+            if self.held + len(facts) > HELD_FACTS:
+                self.near, self.held = {}, 0
+            self.near[entity] = Neighbourhood(facts, self.kb.index.vectors(facts), ends)
+            self.held += len(facts)
+        return self.near[entity]
+
+    def nothing(self) -> Neighbourhood:
+        """Return no facts."""
+        width = self.kb.manifest.dimension
+        return Neighbourhood(np.zeros(0, np.int64), np.zeros((0, width), np.float32), np.zeros((0, 2), np.int64))
+
+    def named(self, entity: int) -> frozenset[str]:
+        """Return the words of an entity's name."""
+        if not self.names:
+            self.names = self.kb.store.entity_texts()
+        return content_lemmas(self.names[entity])
+
+
+@dataclass(frozen=True)
+class ChoiceCollator:
+    """Makes the tensors of items; see `ChoiceBatch`.
+
+    Args:
+        vectors: Unit sentence vectors of texts.
+        knowledge: None gives no facts.
+        feature_width: F; image features of another length are left out.
+    """
+
+    vectors: Vectors
+    inputs: Inputs
+    knowledge: Knowledge | None = None
+    feature_width: int = 300
+
+    def texts(self, items: Sequence[Item]) -> list[str]:
+        """Return every text that the items need vectors of, so that they can be made at once."""
+        seen = (region.label for item in items for region in item.regions.regions)
+        return sorted({"image", *seen} | {text for item in items for text in (*item.context, *item.choices)})
+
+    def __call__(self, items: Sequence[Item]) -> ChoiceBatch:
+        """Collate items with equally many choices."""
+        return join([self._one(item) for item in items])
+
+    def _one(self, item: Item) -> ChoiceBatch:
+        inputs = self.inputs
+        seen, rows = self._seen(item.regions if inputs.image else replace(item.regions, regions=(), image_feature=None))
+        names = [region.label for region in seen.regions if region.kind != "caption"]
+        context = item.context if inputs.question else ()
+        asked = self.vectors(context) if context else np.zeros((0, self._width), dtype=np.float32)
+        offered = self.vectors(item.choices)
+        described = self.vectors(names) if names else np.zeros((0, self._width), dtype=np.float32)
+        count, tokens = len(item.choices), 1 + 2 + inputs.facts
+        width = self._width
+        ids = np.zeros((count, tokens, width + TOKEN_NUMBERS), dtype=np.float32)
+        mask = np.zeros((count, tokens), dtype=bool)
+        features = np.zeros((count, FEATURES), dtype=np.float32)
+        ids[:, 0, :width], mask[:, 0] = offered, True
+        ids[:, 1 : 1 + len(context), :width], mask[:, 1 : 1 + len(context)] = asked, True
+        features[:, :TEXT_FEATURES] = text_features(item.choices, context, names, offered, asked, described)
+        if self.knowledge is not None and inputs.knowledge:
+            found = _Facts(self.knowledge, inputs, context, names, asked, item.hidden)
+            for row in range(count):
+                numbers, vectors, extra = found.of(item.choices[row], offered[row], item.kind)
+                stop = 3 + len(vectors)
+                ids[row, 3:stop, :width], ids[row, 3:stop, width:], mask[row, 3:stop] = vectors, extra, True
+                features[row, TEXT_FEATURES:] = numbers
+        return self._batch(item, seen, rows, ids, mask, features)
+
+    @property
+    def _width(self) -> int:
+        return int(self.vectors(["image"]).shape[1])
+
+    def _seen(self, regions: Regions) -> tuple[Regions, list[int]]:
+        """Return the regions that become tokens, and where each stood before."""
+        place = {id(region): number for number, region in enumerate(regions.regions)}
+        kept: list[Region] = distinct_concepts(regions, limit=self.inputs.regions)
+        kept += [region for region in regions.regions if region.kind == "caption"][:CAPTIONS]
+        kept = kept[: self.inputs.regions]
+        return replace(regions, regions=tuple(kept), features=None), [place[id(region)] for region in kept]
+
+    def _batch(
+        self,
+        item: Item,
+        seen: Regions,
+        rows: list[int],
+        ids: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        features: NDArray[np.float32],
+    ) -> ChoiceBatch:
+        count, regions = len(item.choices), self.inputs.regions + 1
+        real = len(seen.regions)
+        labels, geometry = torch.zeros(1, regions, self._width), torch.zeros(1, regions, 5)
+        scores, kinds = torch.zeros(1, regions), torch.zeros(1, regions, dtype=torch.long)
+        geometry[0, 0], scores[0, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]), 1.0
+        pointed = torch.zeros(count, regions, dtype=torch.bool)
+        if real:
+            part = slice(1, real + 1)
+            labels[0, part] = torch.from_numpy(self.vectors([r.label for r in seen.regions]))
+            geometry[0, part] = torch.from_numpy(box_geometry(seen)).float()
+            scores[0, part] = torch.tensor([r.score for r in seen.regions])
+            kinds[0, part] = torch.tensor([KINDS.index(r.kind) for r in seen.regions])
+            # A region stands for all with its label, so a pointer to any of them is a pointer to it.
+            where = {seen.regions[k].label: k + 1 for k in range(real)}
+            for row, numbers in enumerate(item.pointed):
+                targets = {where.get(item.regions.regions[n].label, 0) for n in numbers} - {0}
+                pointed[row, list(targets)] = True
+        image = torch.zeros(1, self.feature_width)
+        has = seen.image_feature is not None and len(seen.image_feature) == self.feature_width
+        if has:
+            image[0] = torch.from_numpy(np.asarray(seen.image_feature))
+        segments = torch.tensor([0, 1, 1] + [2] * self.inputs.facts).expand(count, -1).clone()
+        return ChoiceBatch(
+            ids=torch.from_numpy(ids),
+            segments=segments,
+            mask=torch.from_numpy(mask),
+            labels=labels,
+            geometry=geometry,
+            scores=scores,
+            kinds=kinds,
+            region_mask=torch.arange(regions)[None] <= real,
+            image_feature=image,
+            has_image_feature=torch.tensor([has]),
+            pointed=pointed,
+            features=torch.from_numpy(features),
+            kind=torch.tensor([KIND_NAMES.index(item.kind)]),
+            right=torch.tensor([-1 if item.label is None else item.label]),
+            picture=torch.zeros(count, dtype=torch.long),
+        )
+
+
+def join(batches: Sequence[ChoiceBatch]) -> ChoiceBatch:
+    """Return one batch of several, whose items have equally many choices."""
+    parts = {f.name: torch.cat([getattr(b, f.name) for b in batches]) for f in fields(ChoiceBatch)}
+    counts = torch.tensor([len(b.kind) for b in batches])
+    starts = (counts.cumsum(0) - counts).tolist()
+    parts["picture"] = torch.cat([b.picture + start for b, start in zip(batches, starts, strict=True)])
+    return ChoiceBatch(**parts)
+
+
+def take(batch: ChoiceBatch, rows: Sequence[int]) -> ChoiceBatch:
+    """Return the items `rows` of a batch."""
+    count = len(batch.picture) // len(batch.kind)
+    items = torch.tensor(list(rows), dtype=torch.long)
+    texts = (items[:, None] * count + torch.arange(count)).flatten()
+    by_text = ("ids", "segments", "mask", "pointed", "features")
+    parts = {f.name: getattr(batch, f.name)[texts if f.name in by_text else items]
+             for f in fields(ChoiceBatch) if f.name != "picture"}  # fmt: skip
+    return ChoiceBatch(**parts, picture=torch.arange(len(items)).repeat_interleave(count))
+
+
+def text_features(
+    choices: Sequence[str],
+    context: Sequence[str],
+    names: Sequence[str],
+    offered: NDArray[np.float32],
+    asked: NDArray[np.float32],
+    described: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return (C, TEXT_FEATURES) of choices beside question and picture, without any knowledge.
+
+    Columns: likeness to the question, to the given answer, to the nearest seen name; named by the picture letter by
+    letter; share of its words in seen names, in the question, in the given answer; share of the question's in it.
+    """
+    out = np.zeros((len(choices), TEXT_FEATURES), dtype=np.float32)
+    seen = frozenset(word for name in names for word in content_lemmas(name))
+    question, given = (content_lemmas(context[i]) if len(context) > i else frozenset[str]() for i in range(2))
+    for row, choice in enumerate(choices):
+        words = content_lemmas(choice)
+        likeness = [float(offered[row] @ asked[i]) if len(asked) > i else 0.0 for i in range(2)]
+        nearest = float((described @ offered[row]).max()) if len(described) else 0.0
+        shares = [len(words & other) / max(1, len(words)) for other in (seen, question, given)]
+        covered = len(words & question) / max(1, len(question))
+        out[row] = [*likeness, nearest, float(choice in names), *shares, covered]
+    return out
+
+
+class _Facts:
+    """The facts around one item; asked for each of its choices."""
+
+    def __init__(
+        self, knowledge: Knowledge, inputs: Inputs, context: Sequence[str], names: Sequence[str],
+        asked: NDArray[np.float32], hidden: frozenset[int],
+    ) -> None:  # fmt: skip
+        self.knowledge, self.inputs = knowledge, inputs
+        self.hidden = np.array(sorted(hidden), dtype=np.int64)
+        self.asked = asked
+        self.gathered: dict[frozenset[int], Neighbourhood] = {}
+        self.words = content_lemmas(context[0]) if context else frozenset[str]()
+        self.seen = set(knowledge.entities(list(names)).values())
+        self.given = set(knowledge.entities(list(context[1:])).values())
+
+    def of(
+        self, choice: str, vector: NDArray[np.float32], kind: Kind
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Return features (FACT_FEATURES,), vectors (K, S) and token numbers (K, TOKEN_NUMBERS) of the best facts.
+
+        For an answer the facts touch it; for a reason they touch the given answer or something seen, and the ones
+        nearest to question and reason are taken.
+        """
+        own = set(self.knowledge.entities([choice]).values())
+        start = own if kind == "answer" else self.given or self.seen
+        numbers = np.zeros(FACT_FEATURES, dtype=np.float32)
+        near = self._near(frozenset(start))
+        alive = ~np.isin(near.facts, self.hidden)
+        if not alive.any():
+            return numbers, np.zeros((0, len(vector)), np.float32), np.zeros((0, TOKEN_NUMBERS), np.float32)
+        question, likeness = self._likeness(frozenset(start), vector)
+        rank = question if kind == "answer" else question + likeness
+        rank = np.where(alive, rank, NEVER)
+        best = np.argsort(-rank, kind="stable")[: min(self.inputs.facts, int(alive.sum()))]
+        touches = [np.isin(near.ends, list(group)).any(1) for group in (own, self.seen - own, self.given)]
+        linked = touches[1] if kind == "answer" else touches[1] | touches[2]
+        numbers[:] = [
+            1.0,
+            question[best[0]],
+            question[best].mean(),
+            likeness[best].max(),
+            self._overlap(near.ends[best], start),
+            float((linked & alive).any()),
+            float((rank * (linked & alive)).max()),
+            np.log1p(int(alive.sum())) / 5,
+        ]
+        extra = np.stack([question[best], likeness[best], *(t[best] for t in touches)], axis=1).astype(np.float32)
+        return numbers, near.vectors[best], extra
+
+    def _near(self, start: frozenset[int]) -> Neighbourhood:
+        """Return the facts that touch one of the entities, each once."""
+        if start not in self.gathered:
+            parts = [self.knowledge.around(entity) for entity in sorted(start)] or [self.knowledge.nothing()]
+            near = parts[0]
+            if len(parts) > 1:
+                near = Neighbourhood(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+                near = Neighbourhood(*(column[np.unique(near.facts, return_index=True)[1]] for column in near))
+            self.gathered[start] = near
+        return self.gathered[start]
+
+    def _likeness(
+        self, start: frozenset[int], vector: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the likeness (N,) of the facts around `start` to the question, and to the choice."""
+        asked = self.asked[0] if len(self.asked) else np.zeros_like(vector)
+        both = self._near(start).vectors @ np.stack([asked, vector], axis=1)
+        return both[:, 0], both[:, 1]
+
+    def _overlap(self, ends: NDArray[np.int64], start: set[int]) -> float:
+        """Return the largest share of words that the far end of a fact has in common with the question."""
+        shares = [0.0]
+        for entity in {int(e) for pair in ends for e in pair if int(e) not in start}:
+            words = self.knowledge.named(entity)
+            shares.append(len(words & self.words) / max(1, len(words)))
+        return max(shares)

@@ -1,0 +1,79 @@
+"""Training of the tasks that are read word by word: answers, judgements, pairs of pictures, offered answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kvqa.data.example import Example
+from kvqa.data.tasks import answer_targets, common_answers, labels
+from kvqa.models.task_heads import choice_loss, soft_target_loss
+from kvqa.models.task_model import TaskConfig, TaskModel, save_task_model
+from kvqa.training.task import Log, TaskExperiment, TaskReport, fit, identity, write_report
+
+
+def train_reading(
+    experiment: TaskExperiment,
+    training: Sequence[Example],
+    validation: dict[str, Sequence[Example]],
+    classes: Sequence[str],
+    out: Path,
+    *,
+    device: str = "cpu",
+    provenance: dict[str, str] | None = None,
+    log: Log = print,
+) -> TaskReport:
+    """Train the encoder with the head of its task, and leave the model in `out`.
+
+    Args:
+        validation: Examples to score, by name of the part.
+        classes: Names of the classes of a judgement, in the order of `Example.label`.
+
+    Raises:
+        InputError: if the examples are not of the task's form.
+    """
+    start = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    task = experiment.task
+    assert task != "choice", "choices on sentence vectors are trained in choose.py"
+    if task == "answers":
+        classes = common_answers(training, at_least=experiment.answers_at_least)
+        targets = answer_targets(training, classes)
+    else:
+        targets = labels(training)
+    torch.manual_seed(experiment.seed)
+    names = () if task == "offered" else tuple(classes)
+    model = TaskModel(TaskConfig(task, experiment.text, names, experiment.encoder)).to(device)
+    # All label vectors at once and in one order, so that a run that goes on meets the same numbers to the last bit.
+    model.vectors.learn(sorted({"image"} | {r.label for e in training for s in e.all_regions for r in s.regions}))
+    log(f"{len(training)} examples, {len(classes)} classes")
+
+    def loss(rows: Sequence[int]) -> Tensor:
+        logits = model(model.batch([training[i] for i in rows]).to(device))
+        wanted = targets[list(rows)].to(device)
+        return soft_target_loss(logits, wanted) if task == "answers" else choice_loss(logits, wanted)
+
+    context = [identity(experiment), list(classes), [e.question_id for e in training]]
+    fit(model, len(training), loss, experiment.stage, seed=experiment.seed, state=out / "task.state",
+        context=context, log=log)  # fmt: skip
+    scores = {name: {"accuracy": accuracy(model, part)} for name, part in validation.items()}
+    counts = {"train": len(training), **{name: len(part) for name, part in validation.items()}}
+    report = TaskReport(scores, counts, time.perf_counter() - start)
+    record = {"experiment": asdict(experiment), "scores": scores, **(provenance or {})}
+    save_task_model(model, out, training=record)
+    write_report(out, report)
+    return report
+
+
+def accuracy(model: TaskModel, examples: Sequence[Example]) -> float:
+    """Return the accuracy in percent: the mean official score of open answers, the share of right labels else."""
+    chosen = model.predict(examples).argmax(-1)
+    if model.config.task == "answers":
+        gained = answer_targets(examples, model.config.classes)
+        return round(100 * float(gained.gather(1, chosen[:, None]).mean()), 2)
+    return round(100 * float((chosen == labels(examples)).float().mean()), 2)
