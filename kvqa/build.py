@@ -6,19 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
 
 from kvqa.config import read_config
+from kvqa.data.datasets import Dataset
 from kvqa.data.fvqa import FvqaDataset
-from kvqa.data.gold import fact_file, facts_of_source
+from kvqa.data.gold import allowed_facts, fact_file, facts_of_source
 from kvqa.data.pretrain_pairs import gather_pairs, picture_key
 from kvqa.errors import InputError
 from kvqa.models.pretrained import read_pretrained_folder
 from kvqa.models.text import TextFolder
+from kvqa.models.vectors import text_vectors
 from kvqa.provenance import commit
+from kvqa.training.choose import train_choices
 from kvqa.training.experiment import Experiment
-from kvqa.training.finetune import TrainingReport, finetune
+from kvqa.training.finetune import TrainingReport, finetune, split_by_image
 from kvqa.training.pretrain import Advance, PretrainingReport, pretrain
 from kvqa.training.pretrain_config import Pretraining
+from kvqa.training.read import train_reading
+from kvqa.training.task import TaskExperiment, TaskReport
+from kvqa.vision.regions import Regions, read_regions
 from retrieval.knowledge_base import KnowledgeBase
 
 
@@ -98,3 +105,82 @@ def pretrain_encoder(
     experiment = read_config(config, Pretraining, seed=seed, held_out=held_out)
     data = gather_pairs(root, seen=experiment.seen, texts=experiment.texts, leave_out=experiment.leave_out)
     return pretrain(experiment, data, out, provenance={"commit": commit()}, log=log, advance=advance)
+
+
+def task_of(config: Path) -> str:
+    """Return what `task:` says in an experiment's file; FVQA's experiments say nothing and are `fvqa`."""
+    try:
+        record = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "fvqa"  # which then says what is wrong with the file
+    return str(record.get("task", "fvqa")) if isinstance(record, dict) else "fvqa"
+
+
+def train_task(
+    config: Path,
+    *,
+    root: Path,
+    out: Path,
+    kb: Path | None = None,
+    own_facts: Path | None = None,
+    regions: Path | None = None,
+    vectors: Path | None = None,
+    split: str | None = None,
+    seed: int | None = None,
+    held_out: float | None = None,
+    log: Callable[[str], None] = print,
+) -> TaskReport:
+    """Train on any data set as `config` says and leave the model in `out`.
+
+    Args:
+        kb: Knowledge base, for choices with knowledge.
+        own_facts: The data set's own fact file; its facts that nothing else provides and that no training question
+            uses are hidden from training, as they would be unknown to anyone without the data set.
+        regions: Folder of region files, for data sets that bring no detections.
+        vectors: Folder that keeps sentence vectors between runs.
+
+    Raises:
+        InputError, KnowledgeError: if settings, data or knowledge base are not sound.
+    """
+    experiment = read_config(config, TaskExperiment, split=split, seed=seed, held_out=held_out)
+    dataset = Dataset(experiment.dataset, root, regions=read_region_folder(regions) if regions else None)
+    training = dataset.examples(experiment.split)
+    validation = {}
+    if experiment.held_out:
+        kept, aside = split_by_image(training, experiment.held_out, seed=experiment.seed, salt="held-out")
+        training, validation["held_out"] = [training[i] for i in kept], [training[i] for i in aside]
+    if experiment.validation:
+        validation[experiment.validation] = dataset.examples(experiment.validation)
+    if not training:
+        raise InputError(f"{root} has no example of {experiment.split} to train on; lower held_out")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    provenance = {"dataset": experiment.dataset, "commit": commit()}
+    if experiment.task != "choice":
+        classes = dataset.description.classes
+        return train_reading(
+            experiment, training, validation, classes, out, device=device, provenance=provenance, log=log
+        )
+    text = TextFolder.find(experiment.text)
+    base = allowed = None
+    if experiment.inputs.knowledge:
+        if kb is None:
+            raise InputError("this experiment uses knowledge; give a knowledge base with --kb, or set knowledge: false")
+        base = KnowledgeBase.open(kb, encoder_sha256=text.sha256)
+        allowed = allowed_facts(training, base, facts_of_source(base, own_facts) if own_facts else None)
+    memory = text_vectors(vectors, text=experiment.text, device=device)
+    return train_choices(
+        experiment, training, validation, memory, out, kb=base, allowed=allowed, device=device, provenance=provenance,
+        log=log,
+    )  # fmt: skip
+
+
+def read_region_folder(folder: Path) -> dict[str, Regions]:
+    """Return what the region files `*.json` of a folder say, by picture name.
+
+    Raises:
+        InputError: if there is none, or one is broken.
+    """
+    found = [read_regions(path) for path in sorted(folder.glob("*.json"))]
+    if not found:
+        raise InputError(f"{folder} holds no region files; make them with: kvqa features")
+    return {regions.image: regions for regions in found}

@@ -15,6 +15,7 @@ from kvqa.progress import build_progress
 if TYPE_CHECKING:
     from kvqa.training.finetune import TrainingReport
     from kvqa.training.pretrain import PretrainingReport
+    from kvqa.training.task import TaskReport
 
 
 def train(
@@ -88,3 +89,11 @@ def show_training(report: TrainingReport, out: Path, console: Console) -> None:
         console.print(Text(f"{name}  {value:.2f}"))
     minutes, temperature = report.seconds / 60, report.temperature
     console.print(Text(f"{out}: {minutes:.1f} minutes, temperature {temperature:.2f}", style="bold"), soft_wrap=True)
+
+
+def show_task(report: TaskReport, out: Path, console: Console) -> None:
+    """Print the scores of a task, and where the model lies."""
+    for part, scores in report.scores.items():
+        line = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        console.print(Text(f"{part} ({report.counts[part]})  {line}"))
+    console.print(Text(f"{out}: {report.seconds / 60:.1f} minutes", style="bold"), soft_wrap=True)

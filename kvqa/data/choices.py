@@ -99,9 +99,7 @@ def rationale_item(example: Example, given: int | None = None) -> Item:
     return Item("rationale", context, example.rationale_choices, example.rationale_label, regions, pointed)
 
 
-def _pointed(
-    asked: Sequence[Mention], offered: Sequence[Sequence[Mention]], count: int
-) -> tuple[frozenset[int], ...]:
+def _pointed(asked: Sequence[Mention], offered: Sequence[Sequence[Mention]], count: int) -> tuple[frozenset[int], ...]:
     common = {row for mention in asked for row in mention.regions}
     own = [{row for mention in mentions for row in mention.regions} for mentions in offered] or [set()] * count
     return tuple(frozenset(common | rows) for rows in own)

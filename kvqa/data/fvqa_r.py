@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kb.relations import verbalise
-from kvqa.data.collate import distinct_concepts
 from kvqa.data.example import Example
 from kvqa.data.files import json_lines, open_text, record_at
 from kvqa.data.published import Description, File, Split, coco_keys
@@ -112,6 +111,8 @@ def assign(weights: NDArray[np.float64], texts: Sequence[str]) -> NDArray[np.int
 
 def answer_weights(examples: Sequence[Example], vectors: Vectors, matching: Matching) -> NDArray[np.float64]:
     """Return how good (N, N) the answer of question j is as a distractor of question i."""
+    from kvqa.data.collate import distinct_concepts  # brings torch, which the reader does without
+
     question, answer = vectors([e.question for e in examples]), vectors([e.answers[0] for e in examples])
     relevant = _standard(question @ answer.T)
     if matching.seen:
@@ -178,9 +179,7 @@ def make_split(
     return [records[example.question_id] for example in examples]
 
 
-def _shuffled(
-    texts: Sequence[str], row: int, others: NDArray[np.int64], rng: random.Random
-) -> tuple[list[str], int]:
+def _shuffled(texts: Sequence[str], row: int, others: NDArray[np.int64], rng: random.Random) -> tuple[list[str], int]:
     """Return the four texts in a random order, and where the right one is."""
     order = [row, *map(int, others)]
     rng.shuffle(order)

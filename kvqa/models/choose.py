@@ -33,7 +33,7 @@ def save_scorer(model: ChoiceScorer, inputs: Inputs, folder: Path, *, text: str,
         training: Goes into the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: p.detach().cpu().contiguous() for name, p in model.state_dict().items()}
+    weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}  # shared ones once
     save_file(weights, folder / (WEIGHTS + ".partial"))
     (folder / (WEIGHTS + ".partial")).replace(folder / WEIGHTS)
     config = {
@@ -59,7 +59,7 @@ def load_scorer(folder: Path) -> tuple[ChoiceScorer, Inputs, str]:
             raise InputError(f"{folder} holds no choice scorer; train one: kvqa train configs/fvqa-r.yaml")
         inputs, config = Inputs(**record["inputs"]), ScorerConfig(**record["scorer"])
         model = ChoiceScorer(record["space"], config)
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        load_weights(model, load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
@@ -67,6 +67,26 @@ def load_scorer(folder: Path) -> tuple[ChoiceScorer, Inputs, str]:
     if TextFolder.find(record["text"]).sha256 != manifest.text_sha256:
         raise InputError(f"model {folder} reads another sentence encoder than {record['text']}; train again")
     return model.eval(), inputs, record["text"]
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], *, without: str = "") -> None:
+    """Copy `weights` into the parameters of those names.
+
+    Args:
+        without: Parameters whose names begin so are left as they are.
+
+    Raises:
+        ValueError: if a parameter is missing, of another shape, or unknown.
+    """
+    own = {n: p for n, p in model.named_parameters() if not (without and n.startswith(without))}
+    wrong = [
+        n for n in own.keys() | weights.keys() if n not in own or n not in weights or own[n].shape != weights[n].shape
+    ]
+    if wrong:
+        raise ValueError(f"the weights do not fit, first at {sorted(wrong)[0]}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
 
 
 @torch.inference_mode()
@@ -85,9 +105,7 @@ def choice_scores(model: ChoiceScorer, items: Sequence[Item], collator: ChoiceCo
     return torch.cat(parts)
 
 
-def write_submission(
-    model: ChoiceScorer, examples: Sequence[Example], collator: ChoiceCollator, path: Path
-) -> None:
+def write_submission(model: ChoiceScorer, examples: Sequence[Example], collator: ChoiceCollator, path: Path) -> None:
     """Write VCR's submission file: four scores of answers, and four of reasons under each of the four answers.
 
     Raises:

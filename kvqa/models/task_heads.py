@@ -164,9 +164,7 @@ class ChoiceScorer(nn.Module):
             dropout=config.dropout,
         )  # fmt: skip
         self.trunk = CrossModalEncoder(
-            VectorText(
-                space, TOKEN_NUMBERS, len(SEGMENTS), layers=config.text_layers, dropout=config.dropout, **sizes
-            ),
+            VectorText(space, TOKEN_NUMBERS, len(SEGMENTS), layers=config.text_layers, dropout=config.dropout, **sizes),
             RegionEmbedding(space, encoder),
             cross_layers=config.cross_layers,
             vision_layers=config.vision_layers,

@@ -18,6 +18,7 @@ from kvqa.data.example import Example
 from kvqa.data.tasks import offered_batch, pair_batch
 from kvqa.errors import InputError
 from kvqa.models.checkpoint import CONFIG, MANIFEST, WEIGHTS, ModelManifest, read_manifest
+from kvqa.models.choose import load_weights
 from kvqa.models.crossmodal import CrossModalEncoder, Embeddings, Fusion
 from kvqa.models.encoder import EncoderConfig, RegionEmbedding
 from kvqa.models.fusion import Order
@@ -172,7 +173,7 @@ class TaskModel(nn.Module):
 def save_task_model(model: TaskModel, folder: Path, *, training: dict[str, Any]) -> None:
     """Write the model into `folder`, manifest last; the frozen sentence encoder is named, not repeated."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {n: p.detach().cpu().contiguous() for n, p in model.state_dict().items() if not n.startswith(FROZEN)}
+    weights = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if not n.startswith(FROZEN)}
     save_file(weights, folder / (WEIGHTS + ".partial"))
     (folder / (WEIGHTS + ".partial")).replace(folder / WEIGHTS)
     write_text_safely(folder / CONFIG, json.dumps(asdict(model.config), indent=2, ensure_ascii=False) + "\n")
@@ -193,13 +194,11 @@ def load_task_model(folder: Path) -> TaskModel:
         record = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         sizes = EncoderSizes(**record["encoder"])
         model = TaskModel(TaskConfig(**{**record, "encoder": sizes, "classes": tuple(record["classes"])}))
-        missing, unknown = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        load_weights(model, load_file(folder / WEIGHTS), without=FROZEN)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder} holds no task model ({str(error)[:200]}); copy the folder again") from None
-    if unknown or any(not name.startswith(FROZEN) for name in missing):
-        raise InputError(f"{folder / WEIGHTS} does not fit its {CONFIG}; copy the model folder again")
     if model.text.sha256 != manifest.text_sha256:
         raise InputError(f"model {folder} was trained on another sentence encoder than {record['text']}; train again")
     return model.eval()

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
-from kvqa.data.choices import ChoiceCollator, Item, Knowledge, answer_item, join, rationale_item, take
+from kvqa.data.choices import ChoiceBatch, ChoiceCollator, Item, Knowledge, answer_item, join, rationale_item, take
 from kvqa.data.example import Example
 from kvqa.data.gold import UNKNOWN, gold_fact_ids
 from kvqa.data.text_vectors import TextVectors
@@ -46,22 +46,12 @@ def train_choices(
     inputs = experiment.inputs
     knowledge = Knowledge(kb, allowed=allowed) if kb is not None and inputs.knowledge else None
     collator = ChoiceCollator(vectors, inputs, knowledge, experiment.scorer.feature_width)
-    items = training_items(training, kb if knowledge else None, experiment.gold_dropout, experiment.seed)
+    items = training_items(training, kb if knowledge else None, experiment.gold_dropout)
     vectors.learn(collator.texts(items))
     log(f"{len(training)} questions, {len(items)} choices")
-    # Facts and features do not change while training, so all are made once.
-    whole = join([collator([item]) for item in items]).to(device)
-    torch.manual_seed(experiment.seed)
-    model = ChoiceScorer(whole.labels.shape[-1], experiment.scorer).to(device)
-
-    def loss(rows: Sequence[int]) -> torch.Tensor:
-        batch = take(whole, rows)
-        return choice_loss(model(batch).logits, batch.right)
-
     kb_id = "" if kb is None else kb.manifest.id
-    context = [identity(experiment), kb_id, [e.question_id for e in training]]
-    fit(model, len(items), loss, experiment.stage, seed=experiment.seed, state=out / "task.state", context=context,
-        log=log)  # fmt: skip
+    context = [kb_id, [e.question_id for e in training]]
+    model = fit_scorer(experiment, collate_once(items, collator).to(device), out, context=context, log=log)
     asked = replace(collator, knowledge=Knowledge(kb) if knowledge and kb else None)
     scores = {name: accuracy(model, part, asked) for name, part in validation.items()}
     report = TaskReport(scores, {"train": len(training), **{n: len(p) for n, p in validation.items()}},
@@ -72,9 +62,29 @@ def train_choices(
     return report
 
 
-def training_items(
-    examples: Sequence[Example], kb: KnowledgeBase | None, gold_dropout: float, seed: int
-) -> list[Item]:
+def collate_once(items: Sequence[Item], collator: ChoiceCollator) -> ChoiceBatch:
+    """Return all items as one batch: their facts and features do not change while training."""
+    return join([collator([item]) for item in items])
+
+
+def fit_scorer(
+    experiment: TaskExperiment, whole: ChoiceBatch, out: Path, *, context: Sequence[object] = (), log: Log = print
+) -> ChoiceScorer:
+    """Train a scorer on the items of `whole`, on the device where they are; its state stays in `out`."""
+    torch.manual_seed(experiment.seed)
+    model = ChoiceScorer(whole.labels.shape[-1], experiment.scorer).to(whole.labels.device)
+
+    def loss(rows: Sequence[int]) -> torch.Tensor:
+        batch = take(whole, rows)
+        return choice_loss(model(batch).logits, batch.right)
+
+    state = out / "task.state"
+    settings = [identity(experiment), *context]
+    fit(model, len(whole.kind), loss, experiment.stage, seed=experiment.seed, state=state, context=settings, log=log)
+    return model
+
+
+def training_items(examples: Sequence[Example], kb: KnowledgeBase | None, gold_dropout: float) -> list[Item]:
     """Return the choices to learn from; some do not see the gold fact of their example.
 
     Without that a model learns that the fact is always there, and fails where the knowledge base lacks it.
@@ -83,7 +93,7 @@ def training_items(
     items = []
     for row, example in enumerate(examples):
         hidden: frozenset[int] = frozenset()
-        rng = random.Random(f"{seed}/{example.question_id}")
+        rng = random.Random(f"gold dropout/{example.question_id}")
         if gold is not None and gold[row] != UNKNOWN and rng.random() < gold_dropout:
             hidden = frozenset([int(gold[row])])
         own = [answer_item(example)]
