@@ -22,7 +22,8 @@ import torch
 
 from kb.errors import KnowledgeError
 from kvqa.config import read_config
-from kvqa.data.choices import ChoiceBatch, ChoiceCollator, Knowledge, answer_item, rationale_item, take
+from kvqa.data.choice_facts import Knowledge
+from kvqa.data.choices import ChoiceBatch, ChoiceCollator, answer_item, rationale_item, take
 from kvqa.data.datasets import Dataset
 from kvqa.data.example import Example
 from kvqa.data.gold import allowed_facts, facts_of_source

@@ -8,73 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kb.lemmas import lemmas
+from kvqa.data.choice_facts import FACT_FEATURES, TOKEN_NUMBERS, FactsOfItem, Kind, Knowledge
 from kvqa.data.collate import KINDS, distinct_concepts
 from kvqa.data.example import Example, Mention
 from kvqa.data.graph_features import content_lemmas
 from kvqa.data.vcr import answering, reasoning
 from kvqa.errors import InputError
 from kvqa.vision.regions import Region, Regions, box_geometry
-from retrieval.knowledge_base import KnowledgeBase
 
-Kind = Literal["answer", "rationale"]
 KIND_NAMES: tuple[Kind, ...] = ("answer", "rationale")
 Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
 
 SEGMENTS = ("choice", "context", "fact")
-TOKEN_NUMBERS = 5
-"""Numbers beside the vector of a token: for a fact, likeness to question and to choice, whether it touches the choice,
-the picture, the answer that is given."""
-TEXT_FEATURES, FACT_FEATURES = 8, 8
+TEXT_FEATURES = 8
 FEATURES = TEXT_FEATURES + FACT_FEATURES
 CAPTIONS = 3
 VCR_DETECTOR = "vcr"
 """Regions of VCR are those that some text mentions, so they are chosen anew for answers and for reasons."""
-NEVER = -1e4
-"""Rank of a fact that must not be given."""
-HELD_FACTS = 200_000
-"""How many facts' vectors are kept in memory, for entities that are named again and again."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One choice to be made.
-
-    Attributes:
-        kind: What is chosen.
-        context: Question, and for a reason the answer that is given.
-        choices: The texts offered.
-        label: Position of the right one; None where unknown.
-        regions: What is seen.
-        pointed: For each choice, the positions of regions that it or the context points to.
-        hidden: Fact ids that this item must not see; its own gold fact, now and then, in training.
-    """
-
-    kind: Kind
-    context: tuple[str, ...]
-    choices: tuple[str, ...]
-    label: int | None
-    regions: Regions
-    pointed: tuple[frozenset[int], ...]
-    hidden: frozenset[int] = frozenset()
-
-
-def answer_item(example: Example) -> Item:
-    """Return the choice of an answer, without what only the reasons of VCR mention.
-
-    Raises:
-        InputError: if the example offers fewer than two answers.
-    """
-    if len(example.choices) < 2:
-        raise InputError(f"{example.question_id} offers {len(example.choices)} answers; a choice needs two or more")
-    example = answering(example) if example.regions.detector == VCR_DETECTOR else example
+VCR_DETECTOR else example
     asked, offered = example.mentions.question, example.mentions.choices
     pointed = _pointed(asked, offered, len(example.choices))
     return Item("answer", (example.question,), example.choices, example.label, example.regions, pointed)
@@ -172,67 +129,6 @@ class ChoiceBatch:
         return ChoiceBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
-class Neighbourhood(NamedTuple):
-    """N facts: their ids (N,), vectors (N, S) and ends (N, 2), head and tail."""
-
-    facts: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    ends: NDArray[np.int64]
-
-
-class Knowledge:
-    """Facts of a knowledge base around the entities that a choice, a given answer and a picture name.
-
-    Args:
-        allowed: (num_facts,) bool, facts that may be seen; None is all.
-    """
-
-    def __init__(self, kb: KnowledgeBase, *, allowed: NDArray[np.bool_] | None = None) -> None:
-        self.kb = kb
-        self.allowed = allowed
-        self.known: dict[str, int] = {}
-        self.near: dict[int, Neighbourhood] = {}
-        self.held = 0
-        self.names: list[str] = []
-
-    def entities(self, texts: Sequence[str]) -> dict[str, int]:
-        """Return the entity of each text that names one, by its words or their dictionary forms."""
-        forms = {text: (text.lower(), " ".join(lemmas(text))) for text in texts}
-        missing = {form for pair in forms.values() for form in pair if form and form not in self.known}
-        if missing:
-            self.known.update(dict.fromkeys(missing, -1) | self.kb.store.find_entities(missing))
-        found = {}
-        for text, pair in forms.items():
-            for form in pair:
-                if self.known.get(form, -1) >= 0:
-                    found[text] = self.known[form]
-                    break
-        return found
-
-    def around(self, entity: int) -> Neighbourhood:
-        """Return the facts that touch an entity and may be seen; the last ones asked for are kept."""
-        if entity not in self.near:
-            facts = np.asarray(self.kb.graph.facts_of(np.array([entity])), dtype=np.int64)
-            facts = facts if self.allowed is None else facts[self.allowed[facts]]
-            ends = np.asarray(self.kb.triples[facts][:, [0, 2]], dtype=np.int64)
-            if self.held + len(facts) > HELD_FACTS:
-                self.near, self.held = {}, 0
-            self.near[entity] = Neighbourhood(facts, self.kb.index.vectors(facts), ends)
-            self.held += len(facts)
-        return self.near[entity]
-
-    def nothing(self) -> Neighbourhood:
-        """Return no facts."""
-        width = self.kb.manifest.dimension
-        return Neighbourhood(np.zeros(0, np.int64), np.zeros((0, width), np.float32), np.zeros((0, 2), np.int64))
-
-    def named(self, entity: int) -> frozenset[str]:
-        """Return the words of an entity's name."""
-        if not self.names:
-            self.names = self.kb.store.entity_texts()
-        return content_lemmas(self.names[entity])
-
-
 @dataclass(frozen=True)
 class ChoiceCollator:
     """Makes the tensors of items; see `ChoiceBatch`.
@@ -274,7 +170,7 @@ class ChoiceCollator:
         ids[:, 1 : 1 + len(context), :width], mask[:, 1 : 1 + len(context)] = asked, True
         features[:, :TEXT_FEATURES] = text_features(item.choices, context, names, offered, asked, described)
         if self.knowledge is not None and inputs.knowledge:
-            found = _Facts(self.knowledge, inputs, context, names, asked, item.hidden)
+            found = FactsOfItem(self.knowledge, inputs.facts, context, names, asked, item.hidden)
             for row in range(count):
                 numbers, vectors, extra = found.of(item.choices[row], offered[row], item.kind)
                 stop = 3 + len(vectors)
@@ -388,80 +284,3 @@ def text_features(
         covered = len(words & question) / max(1, len(question))
         out[row] = [*likeness, nearest, float(choice in names), *shares, covered]
     return out
-
-
-class _Facts:
-    """The facts around one item; asked for each of its choices."""
-
-    def __init__(
-        self, knowledge: Knowledge, inputs: Inputs, context: Sequence[str], names: Sequence[str],
-        asked: NDArray[np.float32], hidden: frozenset[int],
-    ) -> None:  # fmt: skip
-        self.knowledge, self.inputs = knowledge, inputs
-        self.hidden = np.array(sorted(hidden), dtype=np.int64)
-        self.asked = asked
-        self.gathered: dict[frozenset[int], Neighbourhood] = {}
-        self.words = content_lemmas(context[0]) if context else frozenset[str]()
-        self.seen = set(knowledge.entities(list(names)).values())
-        self.given = set(knowledge.entities(list(context[1:])).values())
-
-    def of(
-        self, choice: str, vector: NDArray[np.float32], kind: Kind
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Return features (FACT_FEATURES,), vectors (K, S) and token numbers (K, TOKEN_NUMBERS) of the best facts.
-
-        For an answer the facts touch it; for a reason they touch the given answer or something seen, and the ones
-        nearest to question and reason are taken.
-        """
-        own = set(self.knowledge.entities([choice]).values())
-        start = own if kind == "answer" else self.given or self.seen
-        numbers = np.zeros(FACT_FEATURES, dtype=np.float32)
-        near = self._near(frozenset(start))
-        alive = ~np.isin(near.facts, self.hidden)
-        if not alive.any():
-            return numbers, np.zeros((0, len(vector)), np.float32), np.zeros((0, TOKEN_NUMBERS), np.float32)
-        question, likeness = self._likeness(frozenset(start), vector)
-        rank = question if kind == "answer" else question + likeness
-        rank = np.where(alive, rank, NEVER)
-        best = np.argsort(-rank, kind="stable")[: min(self.inputs.facts, int(alive.sum()))]
-        touches = [np.isin(near.ends, list(group)).any(1) for group in (own, self.seen - own, self.given)]
-        linked = touches[1] if kind == "answer" else touches[1] | touches[2]
-        numbers[:] = [
-            1.0,
-            question[best[0]],
-            question[best].mean(),
-            likeness[best].max(),
-            self._overlap(near.ends[best], start),
-            float((linked & alive).any()),
-            float((rank * (linked & alive)).max()),
-            np.log1p(int(alive.sum())) / 5,
-        ]
-        extra = np.stack([question[best], likeness[best], *(t[best] for t in touches)], axis=1).astype(np.float32)
-        return numbers, near.vectors[best], extra
-
-    def _near(self, start: frozenset[int]) -> Neighbourhood:
-        """Return the facts that touch one of the entities, each once."""
-        if start not in self.gathered:
-            parts = [self.knowledge.around(entity) for entity in sorted(start)] or [self.knowledge.nothing()]
-            near = parts[0]
-            if len(parts) > 1:
-                near = Neighbourhood(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-                near = Neighbourhood(*(column[np.unique(near.facts, return_index=True)[1]] for column in near))
-            self.gathered[start] = near
-        return self.gathered[start]
-
-    def _likeness(
-        self, start: frozenset[int], vector: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the likeness (N,) of the facts around `start` to the question, and to the choice."""
-        asked = self.asked[0] if len(self.asked) else np.zeros_like(vector)
-        both = self._near(start).vectors @ np.stack([asked, vector], axis=1)
-        return both[:, 0], both[:, 1]
-
-    def _overlap(self, ends: NDArray[np.int64], start: set[int]) -> float:
-        """Return the largest share of words that the far end of a fact has in common with the question."""
-        shares = [0.0]
-        for entity in {int(e) for pair in ends for e in pair if int(e) not in start}:
-            words = self.knowledge.named(entity)
-            shares.append(len(words & self.words) / max(1, len(words)))
-        return max(shares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from tokenizers import Tokenizer
@@ -57,9 +58,9 @@ class Batch:
         """Every text has a picture of its own; see `kvqa.data.pairs.Pairs` for the other case."""
         return None
 
-    def to(self, device: torch.device | str) -> Batch:
+    def to(self, device: torch.device | str) -> Self:
         """Return the batch on another device."""
-        return Batch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def distinct_concepts(regions: Regions, *, threshold: float = 0.2, limit: int = 12) -> list[Region]:

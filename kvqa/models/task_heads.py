@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvqa.data.choices import FEATURES, KIND_NAMES, SEGMENTS, TOKEN_NUMBERS, ChoiceBatch
+from kvqa.data.choice_facts import TOKEN_NUMBERS
+from kvqa.data.choices import FEATURES, KIND_NAMES, SEGMENTS, ChoiceBatch
 from kvqa.models.attention import TransformerLayer
 from kvqa.models.crossmodal import CrossModalEncoder, Embeddings, Fusion
 from kvqa.models.encoder import EncoderConfig, RegionEmbedding

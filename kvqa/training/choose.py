@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
-from kvqa.data.choices import ChoiceBatch, ChoiceCollator, Item, Knowledge, answer_item, join, rationale_item, take
+from kvqa.data.choice_facts import Knowledge
+from kvqa.data.choices import ChoiceBatch, ChoiceCollator, Item, answer_item, join, rationale_item, take
 from kvqa.data.example import Example
 from kvqa.data.gold import UNKNOWN, gold_fact_ids
 from kvqa.data.text_vectors import TextVectors

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from kvqa.config import read_config
-from kvqa.data.choices import ChoiceCollator, Inputs, Knowledge, answer_item, join, rationale_item, take
+from kvqa.data.choice_facts import Knowledge
+from kvqa.data.choices import ChoiceCollator, Inputs, answer_item, join, rationale_item, take
 from kvqa.data.datasets import Dataset
 from kvqa.data.example import Example
 from kvqa.data.text_vectors import TextVectors
