@@ -24,39 +24,6 @@ HELD_FACTS = 200_000
 """How many facts' vectors are kept in memory, for entities that are named again and again."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One choice to be made.
-
-    Attributes:
-        kind: What is chosen.
-        context: Question, and for a reason the answer that is given.
-        choices: The texts offered.
-        label: Position of the right one; None where unknown.
-        regions: What is seen.
-        pointed: For each choice, the positions of regions that it or the context points to.
-        hidden: Fact ids that this item must not see; its own gold fact, now and then, in training.
-    """
-
-    kind: Kind
-    context: tuple[str, ...]
-    choices: tuple[str, ...]
-    label: int | None
-    regions: Regions
-    pointed: tuple[frozenset[int], ...]
-    hidden: frozenset[int] = frozenset()
-
-
-def answer_item(example: Example) -> Item:
-    """Return the choice of an answer, without what only the reasons of VCR mention.
-
-    Raises:
-        InputError: if the example offers fewer than two answers.
-    """
-    if len(example.choices) < 2:
-        raise InputError(f"{example.question_id} offers {len(example.choices)} answers; a choice needs two or more")
-    example = answering(example) if example.regions.detector == 
-
 class Neighbourhood(NamedTuple):
     """N facts: their ids (N,), vectors (N, S) and ends (N, 2), head and tail."""
 

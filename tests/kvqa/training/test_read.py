@@ -18,7 +18,7 @@ from kvqa.vision.regions import Region, Regions
 
 ROOT = Path(__file__).parents[3]
 SMALL = EncoderSizes(tuned_layers=0, width=32, heads=2, hidden=32, vision_layers=0, cross_layers=1, dropout=0.0)
-QUICK = TaskStage(epochs=25, batch=2, lr=5e-3, lr_text=1e-3)
+QUICK = TaskStage(epochs=15, batch=2, lr=5e-3, lr_text=1e-3)
 LABELS = ("jar", "dog", "cup", "stove", "plant", "bench", "shelf", "kite")
 
 
