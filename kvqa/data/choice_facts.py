@@ -119,7 +119,7 @@ class FactsOfItem:
         rank = question if kind == "answer" else question + likeness
         rank = np.where(alive, rank, NEVER)
         best = np.argsort(-rank, kind="stable")[: min(self.count, int(alive.sum()))]
-        touches = [np.isin(near.ends, list(group)).any(1) for group in (own, self.seen - own, self.given)]
+        touches = [np.any(np.isin(near.ends, list(group)), axis=1) for group in (own, self.seen - own, self.given)]
         linked = touches[1] if kind == "answer" else touches[1] | touches[2]
         numbers[:] = [
             1.0,
@@ -140,8 +140,9 @@ class FactsOfItem:
             parts = [self.knowledge.around(entity) for entity in sorted(start)] or [self.knowledge.nothing()]
             near = parts[0]
             if len(parts) > 1:
-                near = Neighbourhood(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-                near = Neighbourhood(*(column[np.unique(near.facts, return_index=True)[1]] for column in near))
+                facts, kept = np.unique(np.concatenate([part.facts for part in parts]), return_index=True)
+                vectors = np.concatenate([part.vectors for part in parts])[kept]
+                near = Neighbourhood(facts, vectors, np.concatenate([part.ends for part in parts])[kept])
             self.gathered[start] = near
         return self.gathered[start]
 

@@ -159,21 +159,25 @@ class ChoiceScorer(nn.Module):
     def __init__(self, space: int, config: ScorerConfig) -> None:
         super().__init__()
         self.config, self.space = config, space
-        sizes = {"width": config.width, "heads": config.heads, "hidden": config.hidden}
+        width, heads, hidden = config.width, config.heads, config.hidden
         encoder = EncoderConfig(
-            width=config.width, heads=config.heads, hidden=config.hidden, feature_width=config.feature_width,
-            dropout=config.dropout,
-        )  # fmt: skip
+            width=width, heads=heads, hidden=hidden, feature_width=config.feature_width, dropout=config.dropout
+        )
         self.trunk = CrossModalEncoder(
-            VectorText(space, TOKEN_NUMBERS, len(SEGMENTS), layers=config.text_layers, dropout=config.dropout, **sizes),
+            VectorText(
+                space, TOKEN_NUMBERS, len(SEGMENTS), width=width, heads=heads, hidden=hidden,
+                layers=config.text_layers, dropout=config.dropout,
+            ),
             RegionEmbedding(space, encoder),
             cross_layers=config.cross_layers,
             vision_layers=config.vision_layers,
             fusion=config.fusion,
             pool="both",
             dropout=config.dropout,
-            **sizes,
-        )
+            width=width,
+            heads=heads,
+            hidden=hidden,
+        )  # fmt: skip
         self.pointer = nn.Parameter(torch.zeros(space))
         kinds = len(KIND_NAMES)
         self.score = nn.Linear(config.width, kinds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from retrieval.knowledge_base import KnowledgeBase
 def train_choices(
     experiment: TaskExperiment,
     training: Sequence[Example],
-    validation: dict[str, Sequence[Example]],
+    validation: Mapping[str, Sequence[Example]],
     vectors: TextVectors,
     out: Path,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from kvqa.training.task import Log, TaskExperiment, TaskReport, fit, identity, w
 def train_reading(
     experiment: TaskExperiment,
     training: Sequence[Example],
-    validation: dict[str, Sequence[Example]],
+    validation: Mapping[str, Sequence[Example]],
     classes: Sequence[str],
     out: Path,
     *,

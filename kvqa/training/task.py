@@ -139,7 +139,7 @@ def fit(
             rows = order[first : first + stage.batch]
             with mixed_precision(device):
                 value = loss(rows)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
             optimizer.step()
             schedule.step()
