@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import yaml
 
 from kvqa.config import read_config
 from kvqa.data.datasets import Dataset
@@ -105,15 +104,6 @@ def pretrain_encoder(
     experiment = read_config(config, Pretraining, seed=seed, held_out=held_out)
     data = gather_pairs(root, seen=experiment.seen, texts=experiment.texts, leave_out=experiment.leave_out)
     return pretrain(experiment, data, out, provenance={"commit": commit()}, log=log, advance=advance)
-
-
-def task_of(config: Path) -> str:
-    """Return what `task:` says in an experiment's file; FVQA's experiments say nothing and are `fvqa`."""
-    try:
-        record = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return "fvqa"  # which then says what is wrong with the file
-    return str(record.get("task", "fvqa")) if isinstance(record, dict) else "fvqa"
 
 
 def train_task(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[Path, typer.Argument(help="The experiment, such as configs/fvqa.yaml.")],
-    root: Annotated[Path, typer.Option(help="FVQA in its published layout; to pretrain, the folder of all sources.")],
+    root: Annotated[Path, typer.Option(help="The data set as published; to pretrain, the folder of all sources.")],
     out: Annotated[Path, typer.Option(help="Folder of the model; an interrupted run goes on from it.")],
     kb: Annotated[Path | None, typer.Option(help="Knowledge base; pretraining needs none.")] = None,
     split: Annotated[str | None, typer.Option(help="Part to train on, instead of the config's.")] = None,
@@ -32,12 +32,37 @@ def train(
     init: Annotated[
         Path | None, typer.Option(help="Folder of a pretrained encoder to start from, instead of the config's.")
     ] = None,
+    own_facts: Annotated[
+        Path | None, typer.Option(help="The data set's own facts; those of no training question are hidden (choices).")
+    ] = None,
+    regions: Annotated[Path | None, typer.Option(help="Region files, for data sets without detections.")] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Folder that keeps sentence vectors (choices).")] = None,
 ) -> None:
-    """Train a model on FVQA, or pretrain an encoder: what the config says."""
+    """Train a model on FVQA or another data set, or pretrain an encoder: what the config says."""
     from kvqa.config import read_task
 
-    if read_task(config) == "pretraining":
+    task = read_task(config)
+    if task == "pretraining":
         _pretrain(config, root, out, seed, held_out)
+        return
+    if task != "fvqa":
+        from kvqa.build import train_task
+
+        notes = Console(stderr=True)
+        done = train_task(
+            config,
+            root=root,
+            out=out,
+            kb=kb,
+            own_facts=own_facts,
+            regions=regions,
+            vectors=vectors,
+            split=split,
+            seed=seed,
+            held_out=held_out,
+            log=lambda line: notes.print(Text(line), soft_wrap=True),
+        )
+        show_task(done, out, Console())
         return
     from kvqa.build import train_fvqa
 

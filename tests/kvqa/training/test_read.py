@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from kvqa.cli import app
 from kvqa.config import read_config
 from kvqa.data.datasets import Dataset
 from kvqa.data.example import Example
@@ -101,3 +103,19 @@ def test_a_damaged_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(InputError, match="missing or altered"):
         load_task_model(tmp_path)
+
+
+def test_the_command_trains_what_the_config_names(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        "{task: judgement, name: small, dataset: nlvr, split: dev, stage: {epochs: 1},"
+        " encoder: {tuned_layers: 0, width: 16, heads: 2, hidden: 16, vision_layers: 0, cross_layers: 1}}",
+        encoding="utf-8",
+    )
+    fixtures = ROOT / "tests" / "fixtures" / "nlvr"
+    result = CliRunner().invoke(app, ["train", str(config), "--root", str(fixtures), "--out", str(tmp_path / "model")])
+    assert result.exit_code == 0, result.output
+    assert load_task_model(tmp_path / "model").config.classes == ("false", "true")
+    config.write_text("{task: judgement, name: small, dataset: nlvr, split: test, colour: red}", encoding="utf-8")
+    with pytest.raises(InputError, match="unknown key colour; split 'test' is a test split"):
+        read_config(config, TaskExperiment)
