@@ -144,7 +144,7 @@ def _log_unlike(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _without_right(weights: NDArray[np.float64], examples: Sequence[Example]) -> NDArray[np.float64]:
-    """Rule out answers that are right as well: seen in the picture, and some question has the same fact of them."""
+    """Rule out answers that may be right as well: some question of the fold has the same fact of them."""
     other: dict[tuple[str, str], set[str]] = {}
     for head, relation, tail in {fact for e in examples for fact in e.facts[:1]}:
         other.setdefault((relation, tail), set()).add(head)
