@@ -45,6 +45,8 @@ SMALL = [
     *(DATA / "kg" / f"CN-100K.{part}.tsv.gz" for part in ("train", "valid", "test")),
     DATA / "kg" / "oewn_synsets.jsonl.gz",
 ]
+FORMATS = {"oewn_synsets.jsonl.gz": "wordnet-edges"}
+"""KB-S has of WordNet the hypernyms of nouns and the parts of things alone."""
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
@@ -58,7 +60,7 @@ def read_triples(files: Sequence[Path], limit: int | None) -> list[Triple]:
     """Return the distinct triples of `files`, in their order."""
     found: dict[tuple[str, str, str], Triple] = {}  # numbered as the store will number them
     for file in files:
-        for record in read_source(file, format="auto", name=file.name, columns="auto"):
+        for record in read_source(file, format=FORMATS.get(file.name, "auto"), name=file.name):
             if isinstance(record, Triple):
                 found.setdefault(record.key, record)
     return list(found.values())[:limit]

@@ -41,6 +41,7 @@ from retrieval.linking import Linker
 
 SOURCES = ("fvqa/facts.tsv.gz", "kg/CN-100K.train.tsv.gz", "kg/CN-100K.valid.tsv.gz", "kg/CN-100K.test.tsv.gz")
 WORDNET = "kg/oewn_synsets.jsonl.gz"
+FORMATS = {WORDNET: "wordnet-edges"}  # KB-S has no synonyms and definitions
 ROUNDS = 3
 
 Pairs = Callable[[Sequence[int], int], Iterable[tuple[int, int]]]
@@ -52,7 +53,8 @@ def build_store(data: Path, folder: Path) -> KnowledgeStore:
     with KnowledgeStore.create(path) as store:
         for name in (*SOURCES, WORDNET):
             source = store.add_source(name, data / name, "")
-            store.add((item for item in read_source(data / name) if not isinstance(item, Reject)), source)
+            records = read_source(data / name, format=FORMATS.get(name, "auto"))
+            store.add((item for item in records if not isinstance(item, Reject)), source)
     return KnowledgeStore.open(path)
 
 
