@@ -45,6 +45,8 @@ def train(
     if task == "pretraining":
         _pretrain(config, root, out, seed, held_out)
         return
+    if task == "nlvr":
+        raise InputError(f"{config} is trained and scored by python scripts/nlvr_figures.py {config} --root … --out …")
     if task != "fvqa":
         from kvqa.build import train_task
 

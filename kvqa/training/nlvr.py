@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -74,6 +75,7 @@ class NlvrExperiment:
     """A complete experiment.
 
     Attributes:
+        task: Always `nlvr`; tells this file from other experiments.
         split: Part to train on; test is refused.
         folds: Parts for cross-validation, by `meta["directory"]`, which no sentence crosses.
         seeds: A model for each.
@@ -81,6 +83,7 @@ class NlvrExperiment:
     """
 
     name: str
+    task: Literal["nlvr"] = "nlvr"
     split: str = "dev"
     folds: int = 6
     seeds: tuple[int, ...] = (0, 1, 2)

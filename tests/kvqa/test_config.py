@@ -95,8 +95,8 @@ def test_yaml_builds_no_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_every_experiment_is_sound(path: Path) -> None:
-    kinds: dict[str, Any] = {"fvqa": Experiment, "pretraining": Pretraining}
-    kind = NlvrExperiment if path.name == "nlvr.yaml" else kinds.get(read_task(path), TaskExperiment)
+    kinds: dict[str, Any] = {"fvqa": Experiment, "pretraining": Pretraining, "nlvr": NlvrExperiment}
+    kind = kinds.get(read_task(path), TaskExperiment)
     assert read_config(path, kind)
 
 
