@@ -11,6 +11,7 @@ from kvqa.config import read_config
 from kvqa.data.datasets import Dataset
 from kvqa.data.fvqa import FvqaDataset
 from kvqa.data.gold import allowed_facts, fact_file, facts_of_source
+from kvqa.data.nlvr import read_nlvr
 from kvqa.data.pretrain_pairs import gather_pairs, picture_key
 from kvqa.errors import InputError
 from kvqa.models.pretrained import read_pretrained_folder
@@ -20,6 +21,8 @@ from kvqa.provenance import commit
 from kvqa.training.choose import train_choices
 from kvqa.training.experiment import Experiment
 from kvqa.training.finetune import TrainingReport, finetune, split_by_image
+from kvqa.training.nlvr import NlvrExperiment
+from kvqa.training.nlvr import train as train_statements
 from kvqa.training.pretrain import Advance, PretrainingReport, pretrain
 from kvqa.training.pretrain_config import Pretraining
 from kvqa.training.read import train_reading
@@ -162,6 +165,35 @@ def train_task(
         experiment, training, validation, memory, out, kb=base, allowed=allowed, device=device, provenance=provenance,
         log=log,
     )  # fmt: skip
+
+
+def train_nlvr(
+    config: Path,
+    *,
+    root: Path,
+    out: Path,
+    split: str | None = None,
+    seed: int | None = None,
+    log: Callable[[str], None] = print,
+) -> TaskReport:
+    """Train on NLVR as `config` says and leave the model in `out`.
+
+    Args:
+        split: Instead of the config's.
+        seed: Of the model; the first of the config's if None.
+
+    Raises:
+        InputError: if settings or data are not sound.
+    """
+    experiment = read_config(config, NlvrExperiment, split=split)
+    return train_statements(
+        experiment,
+        list(read_nlvr(root, experiment.split)),
+        out,
+        seed=experiment.seeds[0] if seed is None else seed,
+        provenance={"dataset": "nlvr", "commit": commit()},
+        log=log,
+    )
 
 
 def read_region_folder(folder: Path) -> dict[str, Regions]:

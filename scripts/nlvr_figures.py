@@ -15,21 +15,21 @@ import argparse
 import copy
 import json
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from kvqa.config import read_config
 from kvqa.data.example import Example
-from kvqa.data.nlvr import CLASSES, STATEMENTS, read_nlvr
+from kvqa.data.nlvr import STATEMENTS, read_nlvr
+from kvqa.evaluation.nlvr import official_lines
+from kvqa.models.judge import new_model, truths
 from kvqa.models.statement import StatementModel
 from kvqa.provenance import commit
 from kvqa.scoring.nlvr import score_nlvr
-from kvqa.training.nlvr import NlvrExperiment, folds_of, learn_examples, learn_grammar, new_model, truths
+from kvqa.training.nlvr import NlvrExperiment, folds_of, learn_examples, learn_grammar
 from retrieval.manifest import write_text_safely
 
 FROM_SCRATCH = 30
@@ -58,15 +58,7 @@ def started(experiment: NlvrExperiment, seed: int, out: Path) -> StatementModel:
     model = new_model(experiment.model, seed)
     if not experiment.synthetic.steps:
         return model
-    path = out / f"grammar-{seed}.safetensors"
-    if not path.is_file():
-        began = time.monotonic()
-        learn_grammar(model, experiment.synthetic, seed=seed, log=say)
-        partial = path.with_suffix(".partial")
-        save_file(model.state_dict(), partial, metadata={"settings": json.dumps(asdict(experiment.synthetic))})
-        partial.replace(path)
-        say(f"seed {seed}: the grammar in {time.monotonic() - began:.0f} s")
-    model.load_state_dict(load_file(path))
+    learn_grammar(model, experiment.synthetic, seed=seed, state=out / f"grammar-{seed}.state", log=say)
     return model
 
 
@@ -110,8 +102,7 @@ def run(experiment: NlvrExperiment, name: str, seed: int, *, root: Path, out: Pa
         asked, found = (
             predict_test(experiment, seed, root, out) if test else cross_validate(experiment, seed, root, out)
         )
-        lines = [f"{one.question_id},{CLASSES[truth > 0.5]}" for one, truth in zip(asked, found, strict=True)]
-        write_text_safely(path, "\n".join(lines) + "\n")
+        write_text_safely(path, official_lines(asked, found))
     report = score_nlvr(path, STATEMENTS[split].locate(root))
     scores = {key: value for key, value in report.scores.items() if value is not None}
     labels = [one.label for one in read_nlvr(root, split)]

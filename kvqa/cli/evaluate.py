@@ -14,10 +14,11 @@ from rich.text import Text
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="Data set: fvqa or okvqa.")],
+    dataset: Annotated[str, typer.Argument(help="Data set: fvqa, nlvr or okvqa.")],
     root: Annotated[Path, typer.Option(help="The data set in its published layout.")],
     split: Annotated[
-        str, typer.Option(help="fvqa: test0 … test4, train0 … train4, all, zs_test0 …; okvqa: val, train.")
+        str,
+        typer.Option(help="fvqa: test0 … test4, train0 … train4, all, zs_test0 …; nlvr: dev, test; okvqa: val."),
     ],
     model: Annotated[Path, typer.Option(help="Model folder.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl, report.json and report.html.")],

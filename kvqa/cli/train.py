@@ -46,7 +46,17 @@ def train(
         _pretrain(config, root, out, seed, held_out)
         return
     if task == "nlvr":
-        raise InputError(f"{config} is trained and scored by python scripts/nlvr_figures.py {config} --root … --out …")
+        if held_out:
+            raise InputError("NLVR is held out by its directories, see scripts/nlvr_figures.py; leave out --held-out")
+        from kvqa.build import train_nlvr
+
+        notes = Console(stderr=True)
+        trained = train_nlvr(
+            config, root=root, out=out, split=split, seed=seed,
+            log=lambda line: notes.print(Text(line), soft_wrap=True),
+        )  # fmt: skip
+        show_task(trained, out, Console())
+        return
     if task != "fvqa":
         from kvqa.build import train_task
 

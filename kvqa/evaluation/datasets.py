@@ -9,6 +9,7 @@ from typing import Any
 
 from kvqa.errors import InputError
 from kvqa.evaluation.fvqa import evaluate_fvqa
+from kvqa.evaluation.nlvr import evaluate_nlvr
 from kvqa.evaluation.okvqa import evaluate_okvqa
 from kvqa.evaluation.page import write_report_page
 from kvqa.evaluation.records import Log
@@ -33,6 +34,7 @@ class Evaluator:
 
 EVALUATORS: dict[str, Evaluator] = {
     "fvqa": Evaluator(evaluate_fvqa, options=frozenset({"ablations", "hide_test_gold", "trained_root"})),
+    "nlvr": Evaluator(evaluate_nlvr, needs_kb=False),
     "okvqa": Evaluator(evaluate_okvqa, options=frozenset({"ablations", "trained_root"})),
 }
 """Name on the command line to evaluator."""

@@ -16,6 +16,9 @@ from kvqa.models.checkpoint import ModelManifest
 from kvqa.provenance import commit
 from retrieval.manifest import Manifest
 
+Figure = tuple[float, float, float]
+"""A score and the ends of its interval."""
+
 
 def finish_run(
     out: Path,
@@ -29,6 +32,7 @@ def finish_run(
     kb: Manifest | None,
     seed: int,
     start: float,
+    figures: Mapping[str, Figure] | None = None,
 ) -> dict[str, Any]:
     """Write `predictions.jsonl` and `report.json` into `out`, and return the report.
 
@@ -40,10 +44,14 @@ def finish_run(
         model, kb: Manifests; None for a run without a knowledge base.
         seed: Of the bootstrap.
         start: `time.perf_counter()` at the beginning.
+        figures: Scores in percent that are no mean over questions, with their 95 % intervals.
     """
     report: dict[str, Any] = summary(records, group_scores=group_scores, groups=groups, seed=seed)
-    for name, figures in report.get("ablations", {}).items():
-        figures["about"] = {**GOLD_ABLATIONS, **ABLATIONS}.get(name, "")
+    for name, (value, low, high) in (figures or {}).items():
+        report["scores"][name] = round(value, 2)
+        report["intervals"][name] = [round(low, 2), round(high, 2)]
+    for name, altered in report.get("ablations", {}).items():
+        altered["about"] = {**GOLD_ABLATIONS, **ABLATIONS}.get(name, "")
     report |= {
         **about,
         "questions": len(records),

@@ -189,7 +189,7 @@ def _origin(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("questions", f"{report['questions']:,} on {report['images']:,} pictures"),
         ("protocol", report["protocol"]),
         ("seed of bootstrap and random facts", str(report["seed"])),
-        ("model", f"weights {model['weights_sha256'][:16]}, sentence encoder {model['text_sha256'][:16]}"),
+        ("model", f"weights {model['weights_sha256'][:16]}, sentence encoder {model['text_sha256'][:16] or 'none'}"),
         ("trained on", report.get("overlap", {}).get("trained_on") or "not said"),
     ]
     if kb:

@@ -90,6 +90,7 @@ def write_run(out: Path, records: Sequence[Record], report: dict[str, Any]) -> N
 
     The report gains `predictions_sha256`, by which the two are known to belong together.
     """
+    out.mkdir(parents=True, exist_ok=True)
     write_text_safely(out / PREDICTIONS, "".join(map(line, records)))
     report["predictions_sha256"] = file_sha256(out / PREDICTIONS)
     write_text_safely(out / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -35,7 +35,8 @@ class ModelManifest:
 
     Attributes:
         weights_sha256: Checksum of `model.safetensors`.
-        text_sha256: Checksum of the sentence encoder's weights; knowledge bases must be embedded with the same.
+        text_sha256: Checksum of the sentence encoder's weights, "" without one; knowledge bases must be embedded with
+            the same.
         training: What it was trained on and how: data, split, seed, settings, knowledge base, commit.
     """
 

@@ -7,8 +7,10 @@ examples and the changes that keep their truth. Every part can be left out, to s
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,18 +22,21 @@ from torch.nn import functional as F
 from kvqa.data.example import Example
 from kvqa.data.nlvr_grammar import judged_pairs
 from kvqa.data.nlvr_phrases import Statement
-from kvqa.data.nlvr_scene import BOXES, FEATURES, Kind, Scene, random_scene, scene_features, scene_of
-from kvqa.data.nlvr_symmetries import vary
-from kvqa.data.nlvr_words import IDS, PADDING, WORDS, Words, token_ids, tokens
-from kvqa.data.pairs import Pairs
+from kvqa.data.nlvr_scene import BOXES, Kind, Scene, random_scene
+from kvqa.data.nlvr_tokens import MAX_TOKENS, SceneTokens, Tokens, collate, numbers_of, seen_scene, statement_of
+from kvqa.data.nlvr_words import token_ids, tokens
 from kvqa.errors import InputError
+from kvqa.models.judge import new_model, save_statement_model
 from kvqa.models.statement import Judgement, StatementConfig, StatementModel
-from kvqa.training.optim import adamw, linear_schedule
-from kvqa.training.state import seed_epoch
+from kvqa.training.optim import adamw, linear_schedule, start_at
+from kvqa.training.state import load_state, save_state, seed_epoch, settings_text
+from kvqa.training.task import TaskReport, write_report
 
-MAX_TOKENS = 48
 MIXED_SCENES = 300
 """Random scenes of each kind for the sentences that are mixed into training on examples."""
+
+SAVE_EVERY = 100
+"""Steps of the grammar between two reports, and between two states that a stopped run goes on from."""
 
 KINDS: tuple[Kind, ...] = ("towers", "scatter")
 
@@ -104,24 +109,6 @@ class NlvrExperiment:
             yield "real.synthetic is of the grammar, which synthetic.steps 0 does without; set it to 0 too"
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """One judged statement as numbers: ids (T,), features (R, F), places (R, 4), box numbers (R,), label.
-
-    `counted` (R,) says which boxes and items the statement counts: 1 or 0, or -1 where that is not known.
-    """
-
-    ids: list[int]
-    features: NDArray[np.float32]
-    places: NDArray[np.float32]
-    boxes: NDArray[np.int64]
-    label: int
-    counted: NDArray[np.float32] | None = None
-
-
-SceneTokens = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-
-
 class Synthetic:
     """A stream of batches of the grammar's sentences, towers and scattered items in turn.
 
@@ -139,7 +126,7 @@ class Synthetic:
         for kind in KINDS:
             drawn = [random_scene(self._rng, kind) for _ in range(scenes)]
             self._drawn[kind] = drawn
-            self._scenes[kind] = [_seen(scene, picture=picture) for scene in drawn]
+            self._scenes[kind] = [seen_scene(scene, picture=picture) for scene in drawn]
             self._pairs[kind] = judged_pairs(self._rng, kind, drawn)
 
     def batch(self, size: int) -> list[Tokens]:
@@ -156,37 +143,48 @@ class Synthetic:
         return made
 
 
-def new_model(config: StatementConfig, seed: int) -> StatementModel:
-    """Return a model with random weights of `seed`."""
-    torch.manual_seed(seed)
-    return StatementModel(config, vocabulary=len(WORDS), features=FEATURES, max_tokens=MAX_TOKENS)
-
-
 def learn_grammar(
     model: StatementModel,
     settings: SyntheticStage,
     *,
     seed: int,
     picture: bool = True,
+    state: Path | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Train on sentences of the grammar about random scenes."""
+    """Train on sentences of the grammar about random scenes.
+
+    Args:
+        state: File that the state is left in now and then; a run that was stopped goes on from it. Nothing of the data
+            set goes into this stage.
+    """
     if not settings.steps:
         return
-    stream = Synthetic(seed, scenes=settings.scenes, picture=picture)
+    identity = settings_text("grammar", settings, model.config, seed, picture)
     optimizer = adamw(model.parameters(), lr=settings.lr)
     schedule = linear_schedule(optimizer, settings.steps, warmup=0.05)
-    seed_epoch(seed, "grammar", 0)
+    done = load_state(state, model, optimizer, settings=identity) if state else 0
+    if done == settings.steps:
+        return
+    stream = Synthetic(seed, scenes=settings.scenes, picture=picture)
+    for _ in range(done):
+        stream.batch(settings.batch)
+    start_at(schedule, done)
     model.train()
     right = seen = 0
-    for step in range(1, settings.steps + 1):
+    for step in range(done + 1, settings.steps + 1):
+        if (step - 1) % SAVE_EVERY == 0:
+            seed_epoch(seed, "grammar", (step - 1) // SAVE_EVERY)
         batch = stream.batch(settings.batch)
         logits = _step(model, batch, optimizer, schedule)
         right += int((logits.argmax(-1) == _labels(batch)).sum())
         seen += len(batch)
-        if step % 100 == 0 or step == settings.steps:
+        if step % SAVE_EVERY == 0 or step == settings.steps:
             log(f"  grammar, step {step} of {settings.steps}: {100 * right / seen:.1f} % right")
             right = seen = 0
+            if state:
+                kept = None if step == settings.steps else optimizer
+                save_state(state, model, kept, epoch=step, settings=identity)
 
 
 def learn_examples(
@@ -196,56 +194,84 @@ def learn_examples(
     *,
     seed: int,
     picture: bool = True,
+    state: Path | None = None,
+    context: Sequence[object] = (),
     log: Callable[[str], None] = print,
 ) -> None:
     """Train on examples of the data set, with sentences of the grammar mixed in as `settings.synthetic` says.
 
+    Args:
+        state: File that the state is left in after each epoch; a run that was stopped goes on from it.
+        context: What the result depends on besides; a state of another context is refused.
+
     Raises:
-        InputError: if an example has no label or is not of NLVR.
+        InputError: if an example has no label or is not of NLVR; the state was made with other settings.
     """
-    statements = [_statement(example) for example in examples]
+    statements = [statement_of(example) for example in examples]
     if not settings.epochs:
         return
     stream = Synthetic(seed + 1000, scenes=MIXED_SCENES, picture=picture) if settings.synthetic else None
-    steps = -(-len(statements) // settings.batch) * settings.epochs
+    steps = -(-len(statements) // settings.batch)
     optimizer = adamw(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    schedule = linear_schedule(optimizer, steps)
+    schedule = linear_schedule(optimizer, steps * settings.epochs)
+    names = [example.question_id for example in examples]
+    identity = settings_text("examples", settings, model.config, seed, picture, names, *context)
+    done = load_state(state, model, optimizer, settings=identity) if state else 0
+    start_at(schedule, done * steps)
+    for _ in range(done * steps if stream else 0):
+        stream.batch(settings.synthetic)
     model.train()
-    for epoch in range(settings.epochs):
+    for epoch in range(done, settings.epochs):
         rng = seed_epoch(seed, "examples", epoch)
         right = 0
         order = rng.sample(range(len(statements)), len(statements))
         for start in range(0, len(order), settings.batch):
             real = [
-                _tokens(statements[i], rng if settings.augment else None, picture=picture)
+                numbers_of(statements[i], rng if settings.augment else None, picture=picture)
                 for i in order[start : start + settings.batch]
             ]
             batch = real + (stream.batch(settings.synthetic) if stream else [])
             logits = _step(model, batch, optimizer, schedule)[: len(real)]
             right += int((logits.argmax(-1) == _labels(real)).sum())
+        if state:
+            save_state(state, model, optimizer, epoch=epoch + 1, settings=identity)
         if epoch + 1 == settings.epochs:
             log(f"  examples, epoch {epoch + 1} of {settings.epochs}: {100 * right / len(order):.1f} % right")
 
 
-@torch.no_grad()
-def truths(model: StatementModel, examples: Sequence[Example], *, picture: bool = True) -> Tensor:
-    """Return the probability (N,) that each statement is true."""
-    model.eval()
-    found = []
-    for start in range(0, len(examples), 128):
-        batch = [_tokens(_statement(example), None, picture=picture) for example in examples[start : start + 128]]
-        found.append(model(*collate(batch)).logits.softmax(-1)[:, 1])
-    return torch.cat(found)
-
-
 def train(
-    experiment: NlvrExperiment, examples: Sequence[Example], seed: int, *, log: Callable[[str], None] = print
-) -> StatementModel:
-    """Return a model trained on both stages of an experiment."""
-    model = new_model(experiment.model, seed)
-    learn_grammar(model, experiment.synthetic, seed=seed, picture=experiment.picture, log=log)
-    learn_examples(model, examples, experiment.real, seed=seed, picture=experiment.picture, log=log)
-    return model
+    experiment: NlvrExperiment,
+    examples: Sequence[Example],
+    out: Path,
+    *,
+    seed: int,
+    provenance: dict[str, str] | None = None,
+    log: Callable[[str], None] = print,
+) -> TaskReport:
+    """Train on both stages of an experiment and leave the model in `out`.
+
+    Raises:
+        InputError: as `learn_examples`; `out` holds the state of another run.
+    """
+    begun = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    model, picture = new_model(experiment.model, seed), experiment.picture
+    learn_grammar(model, experiment.synthetic, seed=seed, picture=picture, state=out / "grammar.state", log=log)
+    learn_examples(
+        model,
+        examples,
+        experiment.real,
+        seed=seed,
+        picture=picture,
+        state=out / "examples.state",
+        context=[experiment.synthetic],
+        log=log,
+    )
+    report = TaskReport({}, {"train": len(examples)}, time.perf_counter() - begun)
+    record = {"experiment": asdict(experiment), "seed": seed, **(provenance or {})}
+    save_statement_model(model, out, picture=picture, training=record)
+    write_report(out, report)
+    return report
 
 
 def folds_of(examples: Iterable[Example], count: int) -> list[list[Example]]:
@@ -269,59 +295,12 @@ def folds_of(examples: Iterable[Example], count: int) -> list[list[Example]]:
     return parts
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def collate(batch: Sequence[Tokens]) -> tuple[Pairs, Tensor]:
-    """Return the batch as the encoder reads it, and the boxes (B, R, 3) that each token of the scene belongs to."""
-    length, regions = max(len(one.ids) for one in batch), max(len(one.boxes) for one in batch)
-    ids = np.full((len(batch), length), IDS[PADDING])
-    features = np.zeros((len(batch), regions, FEATURES), np.float32)
-    places = np.zeros((len(batch), regions, 4), np.float32)
-    member = np.zeros((len(batch), regions, BOXES), np.float32)
-    for row, one in enumerate(batch):
-        count = len(one.boxes)
-        ids[row, : len(one.ids)] = one.ids
-        features[row, :count], places[row, :count] = one.features, one.places
-        member[row, np.arange(count), one.boxes] = 1
-    words, groups = torch.from_numpy(ids), torch.from_numpy(member)
-    pairs = Pairs(
-        words,
-        words != IDS[PADDING],
-        torch.from_numpy(features),
-        boxes=torch.from_numpy(places),
-        region_mask=groups.sum(-1) > 0,
-    )
-    return pairs, groups
-
-
 def _counted(statement: Statement, scene: Scene) -> NDArray[np.float32]:
     """Return which boxes and items, in the order of `scene_features`, a statement counts."""
     items = [item for box in scene for item in box]
     of_boxes = [-1.0 if statement.boxes is None else float(statement.boxes(box)) for box in scene]
     of_items = [-1.0 if statement.items is None else float(statement.items(item)) for item in items]
     return np.array(of_boxes + of_items, np.float32)
-
-
-def _statement(example: Example) -> tuple[Words, Scene, int]:
-    if example.label is None:
-        raise InputError(f"{example.question_id} has no label; NLVR statements are true or false")
-    return tokens(example.question), scene_of(example), example.label
-
-
-def _tokens(statement: tuple[Words, Scene, int], rng: random.Random | None, *, picture: bool) -> Tokens:
-    words, scene, label = statement
-    if rng is not None:
-        words, scene = vary(words, scene, rng)
-    return Tokens(token_ids(words)[:MAX_TOKENS], *_seen(scene, picture=picture), label)
-
-
-def _seen(scene: Scene, *, picture: bool) -> SceneTokens:
-    """Return the tokens of a scene; without the picture, those of three boxes of which nothing is known."""
-    if picture:
-        return scene_features(scene)
-    features, places, boxes = scene_features(((), (), ()))
-    return features, places, boxes
 
 
 def _labels(batch: Sequence[Tokens]) -> Tensor:

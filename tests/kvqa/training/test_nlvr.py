@@ -1,8 +1,10 @@
 """Training on NLVR: numbers of a batch, folds, and that a small model learns a few statements by heart."""
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,21 +13,22 @@ from kvqa.config import read_config
 from kvqa.data.example import Example
 from kvqa.data.nlvr import drawing, read_nlvr
 from kvqa.data.nlvr_scene import BOXES, FEATURES
+from kvqa.data.nlvr_tokens import collate
 from kvqa.errors import InputError
+from kvqa.models.checkpoint import read_manifest
+from kvqa.models.judge import load_statement_model, new_model, truths
 from kvqa.models.statement import StatementConfig
+from kvqa.training import nlvr
 from kvqa.training.nlvr import (
     NlvrExperiment,
     RealStage,
     Synthetic,
     SyntheticStage,
-    collate,
     counting_loss,
     folds_of,
     learn_examples,
     learn_grammar,
-    new_model,
     train,
-    truths,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +50,10 @@ def _example(name: str, sentence: str, tops: list[str], label: bool, directory: 
     return Example(name, sentence, f"{name}.png", drawing(boxes, f"{name}.png"), label=int(label), meta=meta)
 
 
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
 def _few() -> list[Example]:
     rng = random.Random(0)
     found = []
@@ -62,12 +69,19 @@ def _config(**changes: object) -> NlvrExperiment:
     return replace(small, **changes)  # type: ignore[arg-type]
 
 
-def test_a_few_statements_are_learnt_by_heart() -> None:
+def test_a_few_statements_are_learnt_by_heart(tmp_path: Path) -> None:
     examples = _few()
     settings = RealStage(epochs=40, batch=24, lr=3e-3, synthetic=0, augment=False)
-    model = train(_config(real=settings), examples, 0, log=lambda _: None)
+    report = train(_config(real=settings), examples, tmp_path, seed=0, provenance={"dataset": "nlvr"}, log=_silent)
+    assert report.counts == {"train": 16}
+    model, picture = load_statement_model(tmp_path)
+    assert picture
     truth = truths(model, examples) > 0.5
     assert truth.tolist() == [bool(example.label) for example in examples]
+    manifest = read_manifest(tmp_path)
+    assert manifest.training["seed"] == 0
+    assert manifest.training["dataset"] == "nlvr"
+    assert (tmp_path / "training.json").is_file()
 
 
 def test_the_grammar_is_learnt_a_little() -> None:
@@ -81,12 +95,61 @@ def test_the_grammar_is_learnt_a_little() -> None:
     assert lines[-1].startswith("  grammar, step 25 of 25: ")
 
 
-def test_training_is_decided_by_the_seed() -> None:
-    settings = RealStage(epochs=2, batch=12, synthetic=4)
-    config = _config(real=settings, synthetic=SyntheticStage(steps=2, batch=8, scenes=10))
-    first, second = (train(config, _few(), 3, log=lambda _: None) for _ in range(2))
-    for a, b in zip(first.parameters(), second.parameters(), strict=True):
-        torch.testing.assert_close(a, b)
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a state after every second step of the grammar; draw few scenes."""
+    monkeypatch.setattr("kvqa.training.nlvr.SAVE_EVERY", 2)
+    monkeypatch.setattr("kvqa.training.nlvr.MIXED_SCENES", 10)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("stop_at", [4, 6, 9])
+def test_a_stopped_run_ends_with_the_same_weights(tmp_path: Path, stop_at: int) -> None:
+    """Steps 1 to 5 are of the grammar, 6 to 9 of the examples, two an epoch."""
+    stage = RealStage(epochs=2, batch=8, synthetic=4)
+    small = StatementConfig(width=16, heads=2, hidden=16, cross_layers=1, votes=2, dropout=0.1)
+    config = _config(model=small, real=stage, synthetic=SyntheticStage(steps=5, batch=8, scenes=10))
+    train(config, _few(), tmp_path / "whole", seed=3, log=_silent)
+
+    left = iter(range(stop_at - 1))
+
+    def stops(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    step = nlvr._step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nlvr, "_step", stops)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, _few(), tmp_path / "stopped", seed=3, log=_silent)
+    assert (tmp_path / "stopped" / "grammar.state").is_file()
+    train(config, _few(), tmp_path / "stopped", seed=3, log=_silent)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped")]
+    assert weights[0] == weights[1]
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
+    config = _config(real=RealStage(epochs=1, synthetic=0))
+    train(config, _few(), tmp_path, seed=3, log=_silent)
+    with pytest.raises(InputError, match="made with other settings or data"):
+        train(config, _few()[1:], tmp_path, seed=3, log=_silent)
+
+
+def test_a_folder_that_is_no_model_of_nlvr_is_refused(tmp_path: Path) -> None:
+    train(_config(), _few(), tmp_path, seed=0, log=_silent)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    for change, message in (
+        ({"kind": "choice"}, "holds no model of NLVR; train one"),
+        ({"words": ["a"]}, "reads other words than this version"),
+        ({"model": {"wide": 3}}, "is damaged"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({**config, **change}), encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            load_statement_model(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="missing or altered"):
+        load_statement_model(tmp_path)
 
 
 def test_without_the_picture_only_the_sentence_counts() -> None:
