@@ -218,8 +218,9 @@ def learn_examples(
     identity = settings_text("examples", settings, model.config, seed, picture, names, *context)
     done = load_state(state, model, optimizer, settings=identity) if state else 0
     start_at(schedule, done * steps)
-    for _ in range(done * steps if stream else 0):
-        stream.batch(settings.synthetic)
+    if stream:
+        for _ in range(done * steps):
+            stream.batch(settings.synthetic)
     model.train()
     for epoch in range(done, settings.epochs):
         rng = seed_epoch(seed, "examples", epoch)

@@ -380,12 +380,6 @@ def test_train_hands_its_options_on_and_prints_the_report(tmp_path: Path, monkey
     expect_error(result, "needs a knowledge base; give --kb")
 
 
-def test_train_names_the_script_of_nlvr(tmp_path: Path) -> None:
-    config = tmp_path / "nlvr.yaml"
-    config.write_text("task: nlvr\n")
-    expect_error(run("train", config, "--root", tmp_path, "--out", tmp_path), "python scripts/nlvr_figures.py")
-
-
 def test_train_pretrains_where_the_config_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pretrain(config: Path, **options: Any) -> SimpleNamespace:
         options.pop("log")("step 1")
