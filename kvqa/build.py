@@ -27,7 +27,7 @@ from kvqa.training.pretrain import Advance, PretrainingReport, pretrain
 from kvqa.training.pretrain_config import Pretraining
 from kvqa.training.read import train_reading
 from kvqa.training.task import TaskExperiment, TaskReport
-from kvqa.vision.regions import Regions, read_regions
+from kvqa.vision.regions import read_region_folder
 from retrieval.knowledge_base import KnowledgeBase
 
 
@@ -194,15 +194,3 @@ def train_nlvr(
         provenance={"dataset": "nlvr", "commit": commit()},
         log=log,
     )
-
-
-def read_region_folder(folder: Path) -> dict[str, Regions]:
-    """Return what the region files `*.json` of a folder say, by picture name.
-
-    Raises:
-        InputError: if there is none, or one is broken.
-    """
-    found = [read_regions(path) for path in sorted(folder.glob("*.json"))]
-    if not found:
-        raise InputError(f"{folder} holds no region files; make them with: kvqa features")
-    return {regions.image: regions for regions in found}

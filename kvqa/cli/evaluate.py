@@ -14,20 +14,23 @@ from rich.text import Text
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="Data set: fvqa, nlvr or okvqa.")],
+    dataset: Annotated[str, typer.Argument(help="fvqa, okvqa, vqa2, aokvqa, nlvr, nlvr2, snli-ve, vcr or fvqa-r.")],
     root: Annotated[Path, typer.Option(help="The data set in its published layout.")],
     split: Annotated[
-        str,
-        typer.Option(help="fvqa: test0 … test4, train0 … train4, all, zs_test0 …; nlvr: dev, test; okvqa: val."),
+        str, typer.Option(help="As kvqa data list has it: fvqa test0 …, okvqa val, nlvr2 dev, …; test of vcr as well.")
     ],
-    model: Annotated[Path, typer.Option(help="Model folder.")],
+    model: Annotated[Path, typer.Option(help="Model folder; it says what kind of model it is.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.jsonl, report.json and report.html.")],
-    kb: Annotated[Path | None, typer.Option(help="Knowledge base.")] = None,
+    kb: Annotated[Path | None, typer.Option(help="Knowledge base, for models that read facts.")] = None,
+    regions: Annotated[
+        Path | None, typer.Option(help="Region files, for tasks on data sets without detections.")
+    ] = None,
+    vectors: Annotated[Path | None, typer.Option(help="Folder that keeps sentence vectors (vcr, fvqa-r).")] = None,
     hide_test_gold: Annotated[
         bool, typer.Option("--hide-test-gold", help="Hide gold facts that no training question uses.")
     ] = False,
     ablations: Annotated[
-        bool, typer.Option("--ablations", help="Answer with the gold fact, no fact, random facts, no picture as well.")
+        bool, typer.Option("--ablations", help="Answer with other facts, without facts, picture or question as well.")
     ] = False,
     trained_root: Annotated[
         Path | None, typer.Option(help="Folder of the data set that the model was trained on, to find shared pictures.")
@@ -35,7 +38,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap and of random facts.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
 ) -> None:
-    """Evaluate a model with a knowledge base on a data set; a stopped run goes on where it was."""
+    """Evaluate a model on a data set; a stopped run goes on where it was. A split without labels is only predicted."""
     from kvqa.evaluation import datasets
 
     notes = Console(stderr=True)
@@ -47,11 +50,19 @@ def evaluate(
         out=out,
         kb=kb,
         seed=seed,
-        options={"hide_test_gold": hide_test_gold, "ablations": ablations, "trained_root": trained_root},
+        options={
+            "regions": regions,
+            "vectors": vectors,
+            "hide_test_gold": hide_test_gold,
+            "ablations": ablations,
+            "trained_root": trained_root,
+        },
         log=lambda line: notes.print(Text(line), soft_wrap=True),
     )
     if as_json:
         typer.echo(json.dumps(report, indent=2))
+    elif "scores" not in report:
+        typer.echo(report["remark"])
     else:
         show_scores(report, Console())
         typer.echo(f"\nreport, page and predictions: {out}")
@@ -78,6 +89,8 @@ def show_scores(report: Mapping[str, Any], console: Console) -> None:
     console.print()
     if remark := report.get("overlap", {}).get("remark"):
         console.print(Text(remark, style="yellow"))
+    if missing := report.get("not_scored"):
+        console.print(Text(f"Not scored: {missing}", style="dim"))
     console.print(Text(str(report["protocol"]), style="dim"))
 
 

@@ -91,8 +91,9 @@ def ablate(
 
 
 def without_picture(example: Example) -> Example:
-    """Return `example` with nothing seen in its picture."""
-    return replace(example, regions=replace(example.regions, regions=(), features=None, image_feature=None))
+    """Return `example` with nothing seen in its pictures."""
+    first, *more = (replace(r, regions=(), features=None, image_feature=None) for r in example.all_regions)
+    return replace(example, regions=first, more_regions=tuple(more))
 
 
 def _evidence(system: System, view: View, fact_ids: Sequence[int] | NDArray[np.int64]) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 from kvqa.evaluation.ablations import ABLATIONS, GOLD_ABLATIONS
 from kvqa.evaluation.overlap import Overlap
 from kvqa.evaluation.records import Record, write_run
-from kvqa.evaluation.summary import means, summary, table_of
+from kvqa.evaluation.summary import Table, intervals, means, summary, table_of
 from kvqa.models.checkpoint import ModelManifest
 from kvqa.provenance import commit
 from retrieval.manifest import Manifest
 
-Figure = tuple[float, float, float]
-"""A score and the ends of its interval."""
+Together = Callable[[Sequence[Record], str], tuple[Table, Sequence[str]]]
+"""Records and the name of an ablation, "" for the run itself, to scores of several questions together: a value in
+percent for each group of questions, and the pictures of each, which are drawn together in the bootstrap."""
 
 
 def finish_run(
@@ -32,7 +33,8 @@ def finish_run(
     kb: Manifest | None,
     seed: int,
     start: float,
-    figures: Mapping[str, Figure] | None = None,
+    ablations: Mapping[str, str] = GOLD_ABLATIONS | ABLATIONS,
+    together: Together | None = None,
 ) -> dict[str, Any]:
     """Write `predictions.jsonl` and `report.json` into `out`, and return the report.
 
@@ -44,14 +46,16 @@ def finish_run(
         model, kb: Manifests; None for a run without a knowledge base.
         seed: Of the bootstrap.
         start: `time.perf_counter()` at the beginning.
-        figures: Scores in percent that are no mean over questions, with their 95 % intervals.
+        ablations: What each of them takes away or gives.
+        together: For scores of several questions together.
     """
     report: dict[str, Any] = summary(records, group_scores=group_scores, groups=groups, seed=seed)
-    for name, (value, low, high) in (figures or {}).items():
-        report["scores"][name] = round(value, 2)
-        report["intervals"][name] = [round(low, 2), round(high, 2)]
-    for name, altered in report.get("ablations", {}).items():
-        altered["about"] = {**GOLD_ABLATIONS, **ABLATIONS}.get(name, "")
+    for name, figures in report.get("ablations", {}).items():
+        figures["about"] = ablations.get(name, "")
+    for name, figures in {"": report, **report.get("ablations", {})}.items() if together else ():
+        table, pictures = together(records, name)
+        figures["scores"] |= means(table)
+        figures["intervals"] |= intervals(table, pictures, seed=seed)
     report |= {
         **about,
         "questions": len(records),

@@ -13,10 +13,10 @@ from kvqa.data.example import Example
 from kvqa.data.nlvr import CLASSES, NLVR, read_nlvr
 from kvqa.data.nlvr_scene import kind_of, scene_of
 from kvqa.errors import InputError
-from kvqa.evaluation.finish import Figure, finish_run
+from kvqa.evaluation.finish import finish_run
 from kvqa.evaluation.overlap import TrainedOn
 from kvqa.evaluation.records import Log, Record
-from kvqa.metrics import bootstrap_interval
+from kvqa.evaluation.summary import Table
 from kvqa.models.checkpoint import read_manifest
 from kvqa.models.judge import load_statement_model, truths
 from retrieval.manifest import write_text_safely
@@ -62,7 +62,7 @@ def evaluate_nlvr(
         kb=None,
         seed=seed,
         start=start,
-        figures={"consistency": sentences_right(examples, records, seed=seed)},
+        together=lambda records, ablation: sentences_right(examples, records),
     )
     write_text_safely(out / OFFICIAL_FILE, official_lines(examples, found))
     return report
@@ -73,14 +73,13 @@ def official_lines(examples: Sequence[Example], truth: Sequence[float]) -> str:
     return "".join(f"{one.question_id},{CLASSES[share > 0.5]}\n" for one, share in zip(examples, truth, strict=True))
 
 
-def sentences_right(examples: Sequence[Example], records: Sequence[Record], *, seed: int) -> Figure:
-    """Return the share of sentences, in percent, of which every drawing is judged right, and its interval."""
-    sentences: dict[str, bool] = {}
+def sentences_right(examples: Sequence[Example], records: Sequence[Record]) -> tuple[Table, list[str]]:
+    """Return for each sentence, in percent, whether every drawing of it is judged right, and the sentences' names."""
+    right: dict[str, bool] = {}
     for example, record in zip(examples, records, strict=True):
         name = example.meta["group"]
-        sentences[name] = sentences.get(name, True) and record["right"] == 1
-    values = 100 * np.array(list(sentences.values()), dtype=np.float64)
-    return float(values.mean()), *bootstrap_interval(values, list(sentences), seed=seed)
+        right[name] = right.get(name, True) and record["right"] == 1
+    return {"consistency": 100 * np.array(list(right.values()), dtype=np.float64)}, list(right)
 
 
 def _record(example: Example, truth: float) -> Record:

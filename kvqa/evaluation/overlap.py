@@ -61,7 +61,8 @@ class TrainedOn:
     def of(cls, training: Mapping[str, Any]) -> TrainedOn:
         """Read it from the `training` of a model's manifest."""
         experiment = training.get("experiment", {})
-        return cls(str(training.get("dataset", "")), str(experiment.get("split") or training.get("split", "")))
+        named = training.get("dataset") or experiment.get("dataset", "")
+        return cls(str(named), str(experiment.get("split") or training.get("split", "")))
 
     def overlap(
         self, asked: Description, root: Path, examples: Sequence[Example], trained_root: Path | None = None

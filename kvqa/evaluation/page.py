@@ -32,7 +32,10 @@ GROUPINGS = {
     "seen_answer": "Whether the answer occurs in training",
     "question_word": "Word that asks",
     "question_type": "Question type",
+    "answer_type": "Answer type",
     "category": "Category of the question",
+    "label": "Right label",
+    "picture": "Whether anything is seen in the picture",
     "hop": "Facts needed (hops)",
     "gold_fact": "Retrieval: where the gold fact is",
     "answer_in_facts": "Retrieval: an accepted answer in the first ten facts",
@@ -116,6 +119,12 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
     if report.get("with_labels", report["questions"]) < report["questions"]:
         without = report["questions"] - report["with_labels"]
         warnings.append(f"For {without:,} of {report['questions']:,} questions nothing was seen in the picture.")
+    if report.get("unscored"):
+        warnings.append(
+            f"{report['unscored']:,} more questions have no label or are passed over by the official score."
+        )
+    if report.get("not_scored"):
+        warnings.append(f"Not scored: {report['not_scored']}.")
     return warnings
 
 

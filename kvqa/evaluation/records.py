@@ -97,6 +97,13 @@ def write_run(out: Path, records: Sequence[Record], report: dict[str, Any]) -> N
     (out / PARTIAL).unlink(missing_ok=True)
 
 
+def write_unscored(out: Path, records: Sequence[Record]) -> None:
+    """Write `predictions.jsonl` of a split without labels; report and page of an earlier run in the folder go."""
+    write_text_safely(out / PREDICTIONS, "".join(map(line, records)))
+    for name in (REPORT, "report.html", PARTIAL):
+        (out / name).unlink(missing_ok=True)
+
+
 def read_run(folder: Path) -> tuple[dict[str, Any], list[Record]]:
     """Return report and records of a finished run.
 

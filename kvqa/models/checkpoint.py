@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +25,8 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
 MANIFEST = "manifest.json"
+ModelKind = Literal["graph", "reading", "choice", "statement"]
+"""Answers over a knowledge base, a task that is read word by word, choices on sentence vectors, or NLVR's statements."""
 RELEASED = Path(__file__).parents[1] / "weights" / "fvqa"
 """The released model, used by default."""
 
@@ -91,6 +93,25 @@ def read_manifest(folder: Path) -> ModelManifest:
         return ModelManifest(**_read_json(folder, MANIFEST))
     except TypeError as error:
         raise InputError(f"{folder / MANIFEST} is damaged ({error}); copy the model folder again") from None
+
+
+def model_kind(folder: Path) -> ModelKind:
+    """Return what kind of model a folder holds.
+
+    Raises:
+        InputError: if it is no model folder, or holds something that does not answer.
+    """
+    read_manifest(folder)
+    record = _read_json(folder, CONFIG)
+    if isinstance(record, dict):
+        for kind in ("choice", "statement"):
+            if record.get("kind") == kind:
+                return kind
+        if "reasoner" in record:
+            return "graph"
+        if "task" in record:
+            return "reading"
+    raise InputError(f"{folder / CONFIG} describes no model that answers; train one with a file of configs/")
 
 
 def load_model(folder: Path = RELEASED) -> KvqaModel:

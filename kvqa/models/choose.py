@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ def choice_scores(model: ChoiceScorer, items: Sequence[Item], collator: ChoiceCo
     return torch.cat(parts)
 
 
-def write_submission(model: ChoiceScorer, examples: Sequence[Example], collator: ChoiceCollator, path: Path) -> None:
-    """Write VCR's submission file: four scores of answers, and four of reasons under each of the four answers.
+def submission_scores(model: ChoiceScorer, examples: Sequence[Example], collator: ChoiceCollator) -> Tensor:
+    """Return VCR's 20 scores (N, 20): of four answers, and of four reasons under each of the four answers.
 
     Raises:
         InputError: if an example has not four answers and four reasons.
@@ -117,10 +117,23 @@ def write_submission(model: ChoiceScorer, examples: Sequence[Example], collator:
     columns = [choice_scores(model, [answer_item(e) for e in examples], collator)]
     for given in range(CHOICES):
         columns.append(choice_scores(model, [rationale_item(e, given) for e in examples], collator))
-    table = torch.cat(columns, dim=1).exp()  # (N, 20)
+    return torch.cat(columns, dim=1).exp()  # (N, 20)
+
+
+def write_submission(model: ChoiceScorer, examples: Sequence[Example], collator: ChoiceCollator, path: Path) -> None:
+    """Write VCR's submission file of `submission_scores`.
+
+    Raises:
+        InputError: if an example has not four answers and four reasons.
+    """
+    table = submission_scores(model, examples, collator).tolist()
+    write_text_safely(path, submission_text(zip((e.question_id for e in examples), table, strict=True)))
+
+
+def submission_text(rows: Iterable[tuple[str, Sequence[float]]]) -> str:
+    """Return VCR's submission file: its header, and each item with its 20 scores of six digits."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for example, row in zip(examples, table.tolist(), strict=True):
-        writer.writerow([example.question_id, *(f"{value:.6g}" for value in row)])
-    write_text_safely(path, stream.getvalue())
+    writer.writerows([name, *(f"{value:.6g}" for value in row)] for name, row in rows)
+    return stream.getvalue()

@@ -119,11 +119,17 @@ def sentence_of_nlvr2(identifier: str) -> str:
 
 def consistency(right: Mapping[str, bool], group_of: Callable[[str], str]) -> tuple[float, int]:
     """Return the share of groups in which everything is right, and the number of groups."""
+    groups = right_groups(right, group_of)
+    return sum(groups.values()) / len(groups), len(groups)
+
+
+def right_groups(right: Mapping[str, bool], group_of: Callable[[str], str]) -> dict[str, bool]:
+    """Return for each group whether everything in it is right, groups in order of appearance."""
     groups: dict[str, bool] = {}
     for name, is_right in right.items():
         group = group_of(name)
         groups[group] = groups.get(group, True) and is_right
-    return sum(groups.values()) / len(groups), len(groups)
+    return groups
 
 
 def _report(

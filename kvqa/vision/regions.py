@@ -119,6 +119,18 @@ def read_regions(path: str | Path, image_size: tuple[int, int] | None = None) ->
     return regions
 
 
+def read_region_folder(folder: Path) -> dict[str, Regions]:
+    """Return what the region files `*.json` of a folder say, by picture name.
+
+    Raises:
+        InputError: if there is none, or one is broken.
+    """
+    found = [read_regions(path) for path in sorted(folder.glob("*.json"))]
+    if not found:
+        raise InputError(f"{folder} holds no region files; make them with: kvqa features")
+    return {regions.image: regions for regions in found}
+
+
 def write_regions(regions: Regions, path: str | Path) -> None:
     """Write `regions` as JSON beside `path` and rename it into place; `read_regions` gives back the same.
 

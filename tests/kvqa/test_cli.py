@@ -416,20 +416,22 @@ def test_evaluate_prints_scores_intervals_and_groups(tmp_path: Path, monkeypatch
     result = run("evaluate", "fvqa", "--split", "test0", *folders, "--hide-test-gold", "--seed", 4)
     assert result.exit_code == 0, result.output
     assert (asked[0]["dataset"], asked[0]["split"], asked[0]["seed"]) == ("fvqa", "test0", 4)
-    assert asked[0]["options"] == {"hide_test_gold": True, "ablations": False, "trained_root": None}
+    nothing = {"regions": None, "vectors": None, "ablations": False, "trained_root": None}
+    assert asked[0]["options"] == {"hide_test_gold": True, **nothing}
     for part in ("61.50", "60.00 to 63.00", "3.21", "IsA", "1,200", "70.25", "exact match", str(tmp_path)):
         assert part in result.stdout
     assert "trained on these" in result.stdout and "12.25" in result.stdout and result.stderr == "5 of 5\n"
     assert json.loads(run("evaluate", "fvqa", "--split", "test0", *folders, "--json").stdout) == report
 
 
-def test_evaluate_refuses_what_a_data_set_does_not_take(tmp_path: Path) -> None:
-    folders = [part for name in ("--root", "--model", "--out") for part in (name, tmp_path)]
+def test_evaluate_refuses_what_a_data_set_does_not_take(small_model: Path, tmp_path: Path) -> None:
+    folders = ["--root", tmp_path, "--model", small_model, "--out", tmp_path]
     split = ("--split", "val")
-    expect_error(run("evaluate", "vqa", *split, *folders), "unknown data set 'vqa'; allowed: fvqa, okvqa")
+    expect_error(run("evaluate", "vqa", *split, *folders), "unknown data set 'vqa'; allowed: fvqa, okvqa, vqa2, aokvqa")
     expect_error(run("evaluate", "okvqa", *split, *folders), "name its folder: --kb FOLDER")
     hidden = run("evaluate", "okvqa", *split, *folders, "--hide-test-gold")
-    expect_error(hidden, "okvqa does not take --hide-test-gold; leave it out")
+    expect_error(hidden, "does not take --hide-test-gold; leave it out")
+    expect_error(run("evaluate", "vcr", *split, *folders), "vcr is evaluated with a model that chooses")
 
 
 def test_fetch_detector_says_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,8 +84,9 @@ def test_consistency_counts_sentences_not_drawings() -> None:
     examples = list(read_nlvr(FIXTURE, "dev"))
     assert [example.meta["group"] for example in examples] == ["12", "12"]
     right = [{"right": 1.0}, {"right": 1.0}]
-    assert sentences_right(examples, right, seed=0) == (100.0, 100.0, 100.0)
-    assert sentences_right(examples, [right[0], {"right": 0.0}], seed=0) == (0.0, 0.0, 0.0)
+    table, sentences = sentences_right(examples, right)
+    assert (table["consistency"].tolist(), sentences) == ([100.0], ["12"])
+    assert sentences_right(examples, [right[0], {"right": 0.0}])[0]["consistency"].tolist() == [0.0]
 
 
 def test_what_cannot_be_evaluated_is_said(root: Path, tmp_path: Path) -> None:
