@@ -26,7 +26,8 @@ CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
 MANIFEST = "manifest.json"
 ModelKind = Literal["graph", "reading", "choice", "statement"]
-"""Answers over a knowledge base, a task that is read word by word, choices on sentence vectors, or NLVR's statements."""
+"""Answers over a knowledge base, a task that is read word by word, choices on sentence vectors, or statements of NLVR.
+"""
 RELEASED = Path(__file__).parents[1] / "weights" / "fvqa"
 """The released model, used by default."""
 
