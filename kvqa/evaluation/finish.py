@@ -52,10 +52,11 @@ def finish_run(
     report: dict[str, Any] = summary(records, group_scores=group_scores, groups=groups, seed=seed)
     for name, figures in report.get("ablations", {}).items():
         figures["about"] = ablations.get(name, "")
-    for name, figures in {"": report, **report.get("ablations", {})}.items() if together else ():
-        table, pictures = together(records, name)
-        figures["scores"] |= means(table)
-        figures["intervals"] |= intervals(table, pictures, seed=seed)
+    if together is not None:
+        for name, figures in {"": report, **report.get("ablations", {})}.items():
+            table, pictures = together(records, name)
+            figures["scores"] |= means(table)
+            figures["intervals"] |= intervals(table, pictures, seed=seed)
     report |= {
         **about,
         "questions": len(records),

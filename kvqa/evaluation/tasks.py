@@ -248,7 +248,7 @@ def _way(description: Description, network: TaskModel, model: Path) -> Way:
 
 
 def _altered(task: str) -> dict[str, Callable[[Example], Example]]:
-    """Return by ablation what becomes of an example; collations after the first of `offered` read the choices too."""
+    """Return by ablation what becomes of an example."""
     ways: dict[str, Callable[[Example], Example]] = {
         "question_only": without_picture,
         "image_only": lambda example: replace(example, question=""),

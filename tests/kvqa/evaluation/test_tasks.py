@@ -25,7 +25,9 @@ SIZES = EncoderSizes(tuned_layers=0, width=16, heads=2, hidden=16, vision_layers
 OPEN = {"vqa2": "train", "okvqa": "train"}
 
 
-def make_model(folder: Path, dataset: str, task: Reading, classes: tuple[str, ...] = (), *, seed: int = 0) -> Path:
+def make_model(
+    folder: Path, text: Path, dataset: str, task: Reading, classes: tuple[str, ...] = (), *, seed: int = 0
+) -> Path:
     """A model of random weights, always the same, that says it was trained for `dataset`."""
     opened = Dataset(dataset, FIXTURES / dataset)
     if task == "answers" and not classes:
@@ -33,15 +35,20 @@ def make_model(folder: Path, dataset: str, task: Reading, classes: tuple[str, ..
     classes = classes or (() if task == "offered" else opened.description.classes)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = TaskModel(TaskConfig(task, classes=classes, encoder=SIZES))
+        model = TaskModel(TaskConfig(task, str(text), classes, SIZES))
     training = {"dataset": dataset, "experiment": {"dataset": dataset, "split": "train"}}
     save_task_model(model, folder, training=training)
     return folder
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Any:
-    return lambda *args, **more: make_model(tmp_path / f"model{more.get('seed', 0)}", *args, **more)
+def model(tiny_text: Path, tmp_path: Path) -> Any:
+    """Makes a model in `tmp_path`, `model0` if nothing else is said."""
+
+    def make(*args: Any, folder: str = "model", seed: int = 0, **more: Any) -> Path:
+        return make_model(tmp_path / f"{folder}{seed}", tiny_text, *args, seed=seed, **more)
+
+    return make
 
 
 def run(dataset: str, model: Path, split: str, out: Path, **options: Any) -> dict[str, Any]:
@@ -201,14 +208,14 @@ def test_what_does_not_fit_is_refused(model: Any, small_model: Path, tmp_path: P
     with pytest.raises(InputError, match="okvqa is answered with a knowledge base; name its folder: --kb"):
         run("okvqa", small_model, "val", out)
     with pytest.raises(InputError, match="trained for the task 'offered'; okvqa is evaluated with: answers"):
-        run("okvqa", make_model(tmp_path / "offered", "okvqa", "offered"), "val", out)
+        run("okvqa", model("okvqa", "offered", folder="offered"), "val", out)
     with pytest.raises(
         InputError, match="classes no, yes, but those of snli_ve are entailment, neutral, contradiction"
     ):
-        run("snli-ve", make_model(tmp_path / "classes", "snli_ve", "judgement", ("no", "yes")), "dev", out)
-    (tmp_path / "offered" / "config.json").write_text('{"kind": "something else"}')
+        run("snli-ve", model("snli_ve", "judgement", ("no", "yes"), folder="classes"), "dev", out)
+    (tmp_path / "offered0" / "config.json").write_text('{"kind": "something else"}')
     with pytest.raises(InputError, match="describes no model that answers"):
-        run("okvqa", tmp_path / "offered", "val", out)
+        run("okvqa", tmp_path / "offered0", "val", out)
     assert not out.exists()
 
 
