@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kvqa.data.choice_facts import FACT_FEATURES, TOKEN_NUMBERS, FactsOfItem, Kind, Knowledge
+from kvqa.data.choice_facts import (
+    ENTITY_NUMBERS,
+    FACT_FEATURES,
+    NO_FACT,
+    TOKEN_NUMBERS,
+    ChoiceFacts,
+    FactsOfItem,
+    Kind,
+    Knowledge,
+)
 from kvqa.data.collate import KINDS, distinct_concepts
 from kvqa.data.example import Example, Mention
 from kvqa.data.graph_features import content_lemmas
@@ -26,6 +36,8 @@ KIND_NAMES: tuple[Kind, ...] = ("answer", "rationale")
 Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
 
 SEGMENTS = ("choice", "context", "fact")
+FIRST_FACT = 3
+"""Position of the first fact among the tokens of a text: after choice, question and given answer."""
 TEXT_FEATURES = 8
 FEATURES = TEXT_FEATURES + FACT_FEATURES
 CAPTIONS = 3
@@ -131,6 +143,10 @@ class ChoiceBatch:
         image_feature: (N, F); has_image_feature: (N,) bool.
         pointed: (B, R) bool, the regions that a text points to.
         features: (B, FEATURES) float, likeness and overlap of choice, question, picture and facts.
+        facts: (B, K) int64, ids of the facts, `NO_FACT` where there are fewer; their tokens are the last K.
+        heads, tails: (B, K) int64, positions of their ends among the M = 2 K entities of the text.
+        relation_vectors: (B, K, S) and entity_vectors: (B, M, S), half precision; zeros where there are fewer.
+        entity_numbers: (B, M, ENTITY_NUMBERS) float.
         kind: (N,) int64, position in `KIND_NAMES`.
         right: (N,) int64, position of the right choice, -1 where unknown.
         picture: (B,) int64, the picture of each text.
@@ -148,9 +164,20 @@ class ChoiceBatch:
     has_image_feature: Tensor
     pointed: Tensor
     features: Tensor
+    facts: Tensor
+    heads: Tensor
+    tails: Tensor
+    relation_vectors: Tensor
+    entity_vectors: Tensor
+    entity_numbers: Tensor
     kind: Tensor
     right: Tensor
     picture: Tensor
+
+    @property
+    def fact_mask(self) -> Tensor:
+        """Which facts are there, (B, K) bool."""
+        return self.mask[:, FIRST_FACT:]
 
     @property
     def vision(self) -> Tensor:
@@ -160,6 +187,13 @@ class ChoiceBatch:
     def to(self, device: torch.device | str) -> ChoiceBatch:
         """Return the batch on another device."""
         return ChoiceBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+BY_TEXT = frozenset(
+    ["ids", "segments", "mask", "pointed", "features", "facts", "heads", "tails", "relation_vectors", "entity_vectors",
+     "entity_numbers"]
+)  # fmt: skip
+"""What has a row for each text; the rest has one for each item."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +228,7 @@ class ChoiceCollator:
         asked = self.vectors(context) if context else np.zeros((0, self._width), dtype=np.float32)
         offered = self.vectors(item.choices)
         described = self.vectors(names) if names else np.zeros((0, self._width), dtype=np.float32)
-        count, tokens = len(item.choices), 1 + 2 + inputs.facts
+        count, tokens = len(item.choices), FIRST_FACT + inputs.facts
         width = self._width
         ids = np.zeros((count, tokens, width + TOKEN_NUMBERS), dtype=np.float32)
         mask = np.zeros((count, tokens), dtype=bool)
@@ -202,14 +236,17 @@ class ChoiceCollator:
         ids[:, 0, :width], mask[:, 0] = offered, True
         ids[:, 1 : 1 + len(context), :width], mask[:, 1 : 1 + len(context)] = asked, True
         features[:, :TEXT_FEATURES] = text_features(item.choices, context, names, offered, asked, described)
+        graph = _no_graph(count, inputs.facts, width)
         if self.knowledge is not None and inputs.knowledge:
-            found = FactsOfItem(self.knowledge, inputs.facts, context, names, asked, item.hidden)
+            around = FactsOfItem(self.knowledge, inputs.facts, context, names, asked, item.hidden)
             for row in range(count):
-                numbers, vectors, extra = found.of(item.choices[row], offered[row], item.kind)
-                stop = 3 + len(vectors)
-                ids[row, 3:stop, :width], ids[row, 3:stop, width:], mask[row, 3:stop] = vectors, extra, True
-                features[row, TEXT_FEATURES:] = numbers
-        return self._batch(item, seen, rows, ids, mask, features)
+                found = around.of(item.choices[row], offered[row], item.kind)
+                part = slice(FIRST_FACT, FIRST_FACT + len(found.ids))
+                ids[row, part, :width], ids[row, part, width:], mask[row, part] = found.vectors, found.numbers, True
+                features[row, TEXT_FEATURES:] = found.features
+                _lay(graph, row, found)
+        texts = {"ids": ids, "mask": mask, "features": features, **graph}
+        return self._batch(item, seen, rows, {name: torch.from_numpy(array) for name, array in texts.items()})
 
     @property
     def _width(self) -> int:
@@ -223,15 +260,7 @@ class ChoiceCollator:
         kept = kept[: self.inputs.regions]
         return replace(regions, regions=tuple(kept), features=None), [place[id(region)] for region in kept]
 
-    def _batch(
-        self,
-        item: Item,
-        seen: Regions,
-        rows: list[int],
-        ids: NDArray[np.float32],
-        mask: NDArray[np.bool_],
-        features: NDArray[np.float32],
-    ) -> ChoiceBatch:
+    def _batch(self, item: Item, seen: Regions, rows: list[int], texts: dict[str, Tensor]) -> ChoiceBatch:
         count, regions = len(item.choices), self.inputs.regions + 1
         real = len(seen.regions)
         labels, geometry = torch.zeros(1, regions, self._width), torch.zeros(1, regions, 5)
@@ -255,9 +284,8 @@ class ChoiceCollator:
             image[0] = torch.from_numpy(np.asarray(seen.image_feature))
         segments = torch.tensor([0, 1, 1] + [2] * self.inputs.facts).expand(count, -1).clone()
         return ChoiceBatch(
-            ids=torch.from_numpy(ids),
+            **texts,
             segments=segments,
-            mask=torch.from_numpy(mask),
             labels=labels,
             geometry=geometry,
             scores=scores,
@@ -266,11 +294,32 @@ class ChoiceCollator:
             image_feature=image,
             has_image_feature=torch.tensor([has]),
             pointed=pointed,
-            features=torch.from_numpy(features),
             kind=torch.tensor([KIND_NAMES.index(item.kind)]),
             right=torch.tensor([-1 if item.label is None else item.label]),
             picture=torch.zeros(count, dtype=torch.long),
         )
+
+
+def _no_graph(count: int, facts: int, width: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays of `count` graphs without facts, with room for `facts` of them; see `ChoiceBatch`."""
+    return {
+        "facts": np.full((count, facts), NO_FACT, dtype=np.int64),
+        "heads": np.zeros((count, facts), dtype=np.int64),
+        "tails": np.zeros((count, facts), dtype=np.int64),
+        "relation_vectors": np.zeros((count, facts, width), dtype=np.float16),
+        "entity_vectors": np.zeros((count, 2 * facts, width), dtype=np.float16),
+        "entity_numbers": np.zeros((count, 2 * facts, ENTITY_NUMBERS), dtype=np.float32),
+    }
+
+
+def _lay(graph: dict[str, NDArray[Any]], row: int, found: ChoiceFacts) -> None:
+    """Write the facts of a choice into row `row`."""
+    facts, entities = len(found.ids), len(found.entity_vectors)
+    graph["facts"][row, :facts] = found.ids
+    graph["heads"][row, :facts], graph["tails"][row, :facts] = found.ends[:, 0], found.ends[:, 1]
+    graph["relation_vectors"][row, :facts] = found.relation_vectors
+    graph["entity_vectors"][row, :entities] = found.entity_vectors
+    graph["entity_numbers"][row, :entities] = found.entity_numbers
 
 
 def join(batches: Sequence[ChoiceBatch]) -> ChoiceBatch:
@@ -287,8 +336,7 @@ def take(batch: ChoiceBatch, rows: Sequence[int]) -> ChoiceBatch:
     count = len(batch.picture) // len(batch.kind)
     items = torch.tensor(list(rows), dtype=torch.long)
     texts = (items[:, None] * count + torch.arange(count)).flatten()
-    by_text = ("ids", "segments", "mask", "pointed", "features")
-    parts = {f.name: getattr(batch, f.name)[texts if f.name in by_text else items]
+    parts = {f.name: getattr(batch, f.name)[texts if f.name in BY_TEXT else items]
              for f in fields(ChoiceBatch) if f.name != "picture"}  # fmt: skip
     return ChoiceBatch(**parts, picture=torch.arange(len(items)).repeat_interleave(count))
 

@@ -9,7 +9,7 @@ more alternative says that nothing here answers the question.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,17 @@ def mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs))
 
 
+class Edges(Protocol):
+    """What joins N facts and M entities: heads and tails (B, N) int64, positions of entities; fact_mask (B, N) bool."""
+
+    @property
+    def heads(self) -> Tensor: ...  # noqa: D102
+    @property
+    def tails(self) -> Tensor: ...  # noqa: D102
+    @property
+    def fact_mask(self) -> Tensor: ...  # noqa: D102
+
+
 class GraphLayer(nn.Module):
     """One round: facts read their two entities; entities read their facts by attention; both see the context."""
 
@@ -73,9 +84,7 @@ class GraphLayer(nn.Module):
         self.fact_norm = nn.LayerNorm(width)
         self.entity_norm = nn.LayerNorm(width)
 
-    def forward(
-        self, facts: Tensor, entities: Tensor, context: Tensor, graph: GraphBatch
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, facts: Tensor, entities: Tensor, context: Tensor, graph: Edges) -> tuple[Tensor, Tensor, Tensor]:
         """Update facts (B, N, d) and entities (B, M, d) given context (B, d); also return attention (B, N, 2)."""
         heads, tails = gather(entities, graph.heads), gather(entities, graph.tails)  # (B, N, d)
         around = context[:, None].expand_as(facts)
@@ -85,7 +94,7 @@ class GraphLayer(nn.Module):
         entities = self.entity_norm(entities + self.entity(torch.cat([entities, incoming, around], dim=-1)))
         return facts, entities, attention
 
-    def _collect(self, facts: Tensor, entities: Tensor, graph: GraphBatch) -> tuple[Tensor, Tensor]:
+    def _collect(self, facts: Tensor, entities: Tensor, graph: Edges) -> tuple[Tensor, Tensor]:
         ends = (graph.heads, graph.tails)
         logits = torch.stack([w(facts).squeeze(-1) for w in self.weight], dim=-1).float()  # (B, N, 2)
         logits = logits.clamp(-15, 15).masked_fill(~graph.fact_mask[..., None], NEVER)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kvqa.data.choice_facts import TOKEN_NUMBERS
-from kvqa.data.choices import FEATURES, KIND_NAMES, SEGMENTS, ChoiceBatch
+from kvqa.data.choices import FEATURES, FIRST_FACT, KIND_NAMES, SEGMENTS, ChoiceBatch
 from kvqa.models.attention import TransformerLayer
+from kvqa.models.choice_graph import ChoiceGraph
 from kvqa.models.crossmodal import CrossModalEncoder, Embeddings, Fusion
 from kvqa.models.encoder import EncoderConfig, RegionEmbedding
 from kvqa.models.rows import Rows
@@ -72,6 +73,8 @@ class ScorerConfig:
     Attributes:
         width, heads, hidden: Of all layers.
         text_layers, vision_layers, cross_layers: Depth.
+        graph_layers: Rounds of message passing over the facts of a text and their entities; 0 reads facts as single
+            tokens only (an ablation).
         feature_width: Length of the vector of a whole picture.
         numbers: Size of the layer over the likeness features; 0 leaves them out (an ablation).
         dropout: Rate everywhere.
@@ -88,12 +91,16 @@ class ScorerConfig:
     numbers: int = 48
     dropout: float = 0.2
     fusion: Fusion = "co-attention"
+    graph_layers: int = 0
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values."""
         found = []
         if self.width < 1 or self.heads < 1 or self.width % self.heads:
             found.append(f"scorer.width {self.width} is not a multiple of scorer.heads {self.heads}")
+        for name in ("text_layers", "vision_layers", "cross_layers", "graph_layers"):
+            if getattr(self, name) < 0:
+                found.append(f"scorer.{name} {getattr(self, name)} is negative")
         if not 0 <= self.dropout < 1:
             found.append(f"scorer.dropout {self.dropout} is not in [0, 1)")
         return found
@@ -139,9 +146,15 @@ class VectorText(nn.Module):
 
 
 class Choices(NamedTuple):
-    """What the scorer says: logits (N, C)."""
+    """What the scorer says of N items of C choices.
+
+    Attributes:
+        logits: (N, C).
+        facts: (N, C, K) weights of the facts of each choice, which sum to 1 where it has any; None without a graph.
+    """
 
     logits: Tensor
+    facts: Tensor | None = None
 
 
 class ChoiceScorer(nn.Module):
@@ -149,8 +162,10 @@ class ChoiceScorer(nn.Module):
 
     The tokens of a text are choice, question, given answer and facts; the choice attends to the facts and, in the
     cross-modal layers, to the regions, which are encoded once for all choices of an item. Where a text points to
-    regions (VCR's tags), the mean of their label vectors is added to the choice. Likeness features go past the encoder.
-    One scorer serves answers and reasons, each with a head of its own.
+    regions (VCR's tags), the mean of their label vectors is added to the choice. With `graph_layers`, messages first
+    pass between facts and entities: what they tell a fact stands beside its vector in its token, and the facts,
+    weighed by attention, are scored together with what the encoder pools. Likeness features go past the encoder. One
+    scorer serves answers and reasons, each with a head of its own.
 
     Args:
         space: Size S of the sentence vectors.
@@ -163,10 +178,13 @@ class ChoiceScorer(nn.Module):
         encoder = EncoderConfig(
             width=width, heads=heads, hidden=hidden, feature_width=config.feature_width, dropout=config.dropout
         )
+        self.graph: ChoiceGraph | None = None
+        if config.graph_layers:
+            self.graph = ChoiceGraph(space, width=width, layers=config.graph_layers, dropout=config.dropout)
         self.trunk = CrossModalEncoder(
             VectorText(
-                space, TOKEN_NUMBERS, len(SEGMENTS), width=width, heads=heads, hidden=hidden,
-                layers=config.text_layers, dropout=config.dropout,
+                space, TOKEN_NUMBERS + (width if self.graph else 0), len(SEGMENTS), width=width, heads=heads,
+                hidden=hidden, layers=config.text_layers, dropout=config.dropout,
             ),
             RegionEmbedding(space, encoder),
             cross_layers=config.cross_layers,
@@ -180,7 +198,7 @@ class ChoiceScorer(nn.Module):
         )  # fmt: skip
         self.pointer = nn.Parameter(torch.zeros(space))
         kinds = len(KIND_NAMES)
-        self.score = nn.Linear(config.width, kinds)
+        self.score = nn.Linear(2 * width if self.graph else width, kinds)
         nn.init.zeros_(self.score.weight)
         self.numbers: nn.Module | None = None
         if config.numbers:
@@ -197,12 +215,21 @@ class ChoiceScorer(nn.Module):
         """Score a batch; N items of C choices in one pass."""
         words, labels = embeddings or self.embed(batch)
         words = self._point(words, labels, batch)
+        facts = None
+        if self.graph is not None:
+            facts = self.graph(words, batch)
+            told = F.pad(facts.states.to(words.dtype), (0, 0, FIRST_FACT, 0))  # (B, T, D), 0 beside other tokens
+            words = torch.cat([words, told], dim=-1)
         pooled = self.trunk.encode(Embeddings(words, labels), batch).pooled.float()  # (B, D)
+        if facts is not None:
+            pooled = torch.cat([pooled, facts.pooled], dim=-1)
         scores = self.score(pooled)  # (B, kinds)
         if self.numbers is not None:
             scores = scores + self.numbers(batch.features)
+        items = len(batch.kind)
         own = scores.gather(1, batch.kind[batch.picture][:, None])  # (B, 1)
-        return Choices(own.reshape(len(batch.kind), -1).float())
+        weights = None if facts is None else facts.weights.reshape(items, len(own) // items, -1)
+        return Choices(own.reshape(items, -1).float(), weights)
 
     def _point(self, words: Tensor, labels: Tensor, batch: ChoiceBatch) -> Tensor:
         """Add to each choice the mean vector of the regions it points to, scaled number by number."""
