@@ -31,7 +31,8 @@ from kvqa.errors import InputError
 from kvqa.models.choose import save_scorer
 from kvqa.models.task_heads import ChoiceScorer
 from kvqa.models.vectors import text_vectors
-from kvqa.training.choose import collate_once, fit_scorer, training_items
+from kvqa.training.choose import fit_scorer, training_items
+from kvqa.training.collated import collate_once
 from kvqa.training.task import TaskExperiment
 from retrieval.knowledge_base import KnowledgeBase
 from retrieval.manifest import write_text_safely

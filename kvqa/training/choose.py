@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from kvqa.data.choice_facts import Knowledge
-from kvqa.data.choices import ChoiceBatch, ChoiceCollator, Item, answer_item, join, rationale_item, take
+from kvqa.data.choices import ChoiceBatch, ChoiceCollator, Item, answer_item, rationale_item, take
 from kvqa.data.example import Example
 from kvqa.data.gold import UNKNOWN, gold_fact_ids
 from kvqa.data.text_vectors import TextVectors
 from kvqa.models.choose import choice_scores, save_scorer
 from kvqa.models.task_heads import ChoiceScorer, choice_loss
-from kvqa.training.task import Log, TaskExperiment, TaskReport, fit, identity, write_report
+from kvqa.training.collated import HELD_BYTES, collate_once
+from kvqa.training.task import Log, TaskExperiment, TaskReport, TaskStep, fit, identity, write_report
 from retrieval.knowledge_base import KnowledgeBase
 
 
@@ -32,6 +33,7 @@ def train_choices(
     kb: KnowledgeBase | None = None,
     allowed: NDArray | None = None,  # type: ignore[type-arg]
     device: str = "cpu",
+    held_bytes: int = HELD_BYTES,
     provenance: dict[str, str] | None = None,
     log: Log = print,
 ) -> TaskReport:
@@ -41,6 +43,10 @@ def train_choices(
         validation: Examples to score by name of the part.
         kb: Facts are retrieved from it if `experiment.inputs.knowledge` says so.
         allowed: (num_facts,) bool, facts that may be seen in training; None is all.
+        held_bytes: Collated items that take more lie in `out` while training; the result is the same.
+
+    Raises:
+        InputError: if they find no room there.
     """
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +58,8 @@ def train_choices(
     log(f"{len(training)} questions, {len(items)} choices")
     kb_id = "" if kb is None else kb.manifest.id
     context = [kb_id, [e.question_id for e in training]]
-    model = fit_scorer(experiment, collate_once(items, collator).to(device), out, context=context, log=log)
+    whole = collate_once(items, collator, folder=out, budget=held_bytes, log=log)
+    model = fit_scorer(experiment, whole, out, context=context, device=device, log=log)
     asked = replace(collator, knowledge=Knowledge(kb) if knowledge and kb else None)
     scores = {name: accuracy(model, part, asked) for name, part in validation.items()}
     report = TaskReport(scores, {"train": len(training), **{n: len(p) for n, p in validation.items()}},
@@ -63,25 +70,34 @@ def train_choices(
     return report
 
 
-def collate_once(items: Sequence[Item], collator: ChoiceCollator) -> ChoiceBatch:
-    """Return all items as one batch: their facts and features do not change while training."""
-    return join([collator([item]) for item in items])
-
-
 def fit_scorer(
-    experiment: TaskExperiment, whole: ChoiceBatch, out: Path, *, context: Sequence[object] = (), log: Log = print
+    experiment: TaskExperiment,
+    whole: ChoiceBatch,
+    out: Path,
+    *,
+    context: Sequence[object] = (),
+    device: str = "cpu",
+    log: Log = print,
 ) -> ChoiceScorer:
-    """Train a scorer on the items of `whole`, on the device where they are; its state stays in `out`."""
+    """Train a scorer on the items of `whole`, which stays where it is; the state of training lies in `out`."""
     torch.manual_seed(experiment.seed)
-    model = ChoiceScorer(whole.labels.shape[-1], experiment.scorer).to(whole.labels.device)
+    model = ChoiceScorer(whole.labels.shape[-1], experiment.scorer).to(device)
 
-    def loss(rows: Sequence[int]) -> torch.Tensor:
-        batch = take(whole, rows)
-        return choice_loss(model(batch).logits, batch.right)
+    def step(rows: Sequence[int]) -> TaskStep:
+        batch = take(whole, rows).to(device)
+        return TaskStep(
+            model.embed(batch),
+            lambda embeddings: model(batch, embeddings).logits,
+            lambda logits: choice_loss(logits, batch.right),
+            batch.mask,
+            batch.region_mask,
+        )
 
-    state = out / "task.state"
     settings = [identity(experiment), *context]
-    fit(model, len(whole.kind), loss, experiment.stage, seed=experiment.seed, state=state, context=settings, log=log)
+    fit(
+        model, len(whole.kind), step, experiment.stage, seed=experiment.seed, state=out / "task.state",
+        adversarial=experiment.adversarial, context=settings, log=log,
+    )  # fmt: skip
     return model
 
 

@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from kvqa.data.example import Example
 from kvqa.data.tasks import answer_targets, common_answers, labels
 from kvqa.models.task_heads import choice_loss, soft_target_loss
 from kvqa.models.task_model import TaskConfig, TaskModel, save_task_model
-from kvqa.training.task import Log, TaskExperiment, TaskReport, fit, identity, write_report
+from kvqa.training.task import Log, TaskExperiment, TaskReport, TaskStep, fit, identity, write_report
 
 
 def train_reading(
@@ -53,14 +52,23 @@ def train_reading(
     model.vectors.learn(sorted({"image"} | {r.label for e in training for s in e.all_regions for r in s.regions}))
     log(f"{len(training)} examples, {len(classes)} classes")
 
-    def loss(rows: Sequence[int]) -> Tensor:
-        logits = model(model.batch([training[i] for i in rows]).to(device))
+    def step(rows: Sequence[int]) -> TaskStep:
+        batch = model.batch([training[i] for i in rows]).to(device)
         wanted = targets[list(rows)].to(device)
-        return soft_target_loss(logits, wanted) if task == "answers" else choice_loss(logits, wanted)
+        of_task = soft_target_loss if task == "answers" else choice_loss
+        return TaskStep(
+            model.trunk.embed(batch),
+            lambda embeddings: model(batch, embeddings),
+            lambda logits: of_task(logits, wanted),
+            batch.mask,
+            batch.region_mask,
+        )
 
     context = [identity(experiment), list(classes), [e.question_id for e in training]]
-    fit(model, len(training), loss, experiment.stage, seed=experiment.seed, state=out / "task.state",
-        context=context, log=log)  # fmt: skip
+    fit(
+        model, len(training), step, experiment.stage, seed=experiment.seed, state=out / "task.state",
+        adversarial=experiment.adversarial, context=context, log=log,
+    )  # fmt: skip
     scores = {name: {"accuracy": accuracy(model, part)} for name, part in validation.items()}
     counts = {"train": len(training), **{name: len(part) for name, part in validation.items()}}
     report = TaskReport(scores, counts, time.perf_counter() - start)

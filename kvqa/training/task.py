@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from kvqa.data.choices import Inputs
+from kvqa.models.crossmodal import Embeddings
 from kvqa.models.model import mixed_precision
 from kvqa.models.task_heads import ScorerConfig
 from kvqa.models.task_model import EncoderSizes
+from kvqa.training.adversarial import AdversarialSettings, Perturbable, adversarial_step
 from kvqa.training.optim import adamw, linear_schedule, start_at
 from kvqa.training.state import load_state, save_state, seed_epoch, settings_text, trainable
 
@@ -60,6 +62,7 @@ class TaskExperiment:
         held_out: Share of the training pictures that is kept aside and scored.
         answers_at_least: How often an answer must occur to enter the vocabulary (`answers`).
         gold_dropout: Share of training items that do not see their own gold fact (`choice`).
+        adversarial: Train on changed word (`choice`: text) and label vectors as well; None does not.
     """
 
     task: Task
@@ -76,6 +79,7 @@ class TaskExperiment:
     inputs: Inputs = field(default_factory=Inputs)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
     stage: TaskStage = field(default_factory=TaskStage)
+    adversarial: AdversarialSettings | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with values that are of the right type."""
@@ -93,6 +97,11 @@ class TaskExperiment:
         yield from self.inputs.problems()
         yield from self.scorer.problems()
         yield from self.encoder.problems()
+        if self.adversarial is not None:
+            yield from (f"adversarial: {problem}" for problem in self.adversarial.problems())
+            fitting = "sigmoid" if self.task == "answers" else "softmax"
+            if self.adversarial.distribution != fitting:
+                yield f"adversarial.distribution of task {self.task} is {fitting}, not {self.adversarial.distribution}"
 
 
 @dataclass(frozen=True)
@@ -104,21 +113,39 @@ class TaskReport:
     seconds: float
 
 
+class TaskStep(NamedTuple):
+    """One batch of training, taken apart where adversarial training comes in between.
+
+    Attributes:
+        embeddings: What the encoder reads; words (B, T, W), visual (N, R, F).
+        forward: From embeddings, changed or not, to logits.
+        loss: Of logits, a mean over the examples.
+        words_mask, visual_mask: (B, T) and (N, R) bool, what is there.
+    """
+
+    embeddings: Embeddings
+    forward: Callable[[Embeddings], Tensor]
+    loss: Callable[[Tensor], Tensor]
+    words_mask: Tensor
+    visual_mask: Tensor | None
+
+
 def fit(
     model: nn.Module,
     count: int,
-    loss: Callable[[Sequence[int]], Tensor],
+    step: Callable[[Sequence[int]], TaskStep],
     stage: TaskStage,
     *,
     seed: int,
     state: Path,
+    adversarial: AdversarialSettings | None = None,
     context: Sequence[object] = (),
     log: Log = print,
 ) -> None:
     """Train `model` in place on `count` examples; goes on from the file `state` and leaves the result there.
 
     Args:
-        loss: The loss of the examples with these numbers, a mean over them.
+        step: Makes the batch of the examples with these numbers.
         context: Whatever the result depends on besides stage and seed; a state made in another context is refused.
     """
     device = next(model.parameters()).device
@@ -137,18 +164,40 @@ def fit(
         total, start = 0.0, time.perf_counter()
         for first in range(0, count, stage.batch):
             rows = order[first : first + stage.batch]
-            with mixed_precision(device):
-                value = loss(rows)
-            value.backward()
+            loss = backward(step, rows, device, adversarial)
             torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            total += value.item() * len(rows)
+            total += loss * len(rows)
         save_state(state, model, optimizer, epoch=epoch + 1, settings=settings)
         seconds = time.perf_counter() - start
         log(f"epoch {epoch + 1}/{stage.epochs} loss {total / count:.3f} {seconds:.1f} s")
     model.eval()
+
+
+def backward(
+    step: Callable[[Sequence[int]], TaskStep],
+    rows: Sequence[int],
+    device: torch.device,
+    adversarial: AdversarialSettings | None,
+) -> float:
+    """Leave the gradients of a batch in the parameters, plain or adversarial, and return the loss."""
+    with mixed_precision(device):
+        batch = step(rows)
+        if adversarial is None:
+            loss = batch.loss(batch.forward(batch.embeddings))
+    if adversarial is None:
+        loss.backward()
+        return loss.item()
+
+    def forward(words: Tensor | None, visual: Tensor | None) -> Tensor:
+        assert words is not None and visual is not None
+        with mixed_precision(device):
+            return batch.forward(Embeddings(words, visual))
+
+    given = Perturbable(*batch.embeddings, batch.words_mask, batch.visual_mask)
+    return adversarial_step(forward, given, batch.loss, adversarial).loss
 
 
 def _slow_text(optimizer: torch.optim.Optimizer, model: nn.Module, stage: TaskStage) -> None:
