@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kvqa.data.choice_facts import ENTITY_NUMBERS, TOKEN_NUMBERS
 from kvqa.data.choices import FIRST_FACT, ChoiceBatch
-from kvqa.models.graph import NEVER, GraphLayer, mlp
+from kvqa.models.graph import NEVER, GraphLayer, gather, mlp
 
 
 class FactReading(NamedTuple):
@@ -52,6 +52,8 @@ class ChoiceGraph(nn.Module):
         self.fact_norm = nn.LayerNorm(width)
         self.entity_norm = nn.LayerNorm(width)
         self.layers = nn.ModuleList(GraphLayer(width, dropout) for _ in range(layers))
+        self.last = mlp(3 * width, width, width, dropout)
+        self.last_norm = nn.LayerNorm(width)
         self.weight = mlp(2 * width, width, 1, dropout)
         self.dropout = nn.Dropout(dropout)
 
@@ -66,8 +68,9 @@ class ChoiceGraph(nn.Module):
         entities = self.entity_norm(entities + self.entity_numbers(batch.entity_numbers))  # (B, M, D)
         for layer in self.layers:
             facts, entities, _ = layer(facts, entities, context, batch)
+        ends = [gather(entities, end) for end in (batch.heads, batch.tails)]  # what the last round told the entities
         there = batch.fact_mask[..., None]  # (B, K, 1)
-        facts = facts * there
+        facts = self.last_norm(facts + self.last(torch.cat([facts, *ends], dim=-1))) * there
         around = context[:, None].expand_as(facts)
         weights = self.weight(torch.cat([facts, around], dim=-1)).float().masked_fill(~there, NEVER)
         weights = weights.softmax(1) * there

@@ -89,14 +89,18 @@ def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], *, without:
             parameter.copy_(weights[name])
 
 
+def learn_texts(items: Sequence[Item], collator: ChoiceCollator) -> None:
+    """Make the sentence vectors of all texts of some items at once, if the collator's memory of vectors can."""
+    learn = getattr(collator.vectors, "learn", None)
+    if learn is not None:
+        learn(collator.texts(items))
+
+
 @torch.inference_mode()
 def choice_scores(model: ChoiceScorer, items: Sequence[Item], collator: ChoiceCollator, *, batch: int = 64) -> Tensor:
     """Return log-probabilities (len(items), C) of the choices of each item; the size of a batch changes nothing."""
     model.eval()
-    collator_texts = collator.texts(items)
-    learn = getattr(collator.vectors, "learn", None)
-    if learn is not None:
-        learn(collator_texts)
+    learn_texts(items, collator)
     device = next(model.parameters()).device
     parts = [
         model(collator(items[start : start + batch]).to(device)).logits.log_softmax(-1).cpu()
