@@ -1,5 +1,7 @@
 """Choices with facts: features by hand, training by heart, ablations, resume, the submission file."""
 
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from kvqa.data.datasets import Dataset
 from kvqa.data.example import Example
 from kvqa.data.text_vectors import TextVectors
 from kvqa.errors import InputError
+from kvqa.models.choice_explained import explain_choice
 from kvqa.models.choose import choice_scores, load_scorer, write_submission
 from kvqa.models.task_heads import ScorerConfig
 from kvqa.models.vectors import text_vectors
@@ -145,6 +148,76 @@ def test_a_stopped_run_ends_like_one_that_was_not(kb: KnowledgeBase, vectors: Te
     train_choices(experiment, EXAMPLES, {}, vectors, tmp_path / "cut", kb=kb, log=quiet)
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     assert first == second
+
+
+def test_where_collated_items_lie_changes_no_weight(kb: KnowledgeBase, vectors: TextVectors, tmp_path: Path) -> None:
+    experiment = _experiment()
+    experiment = replace(experiment, stage=replace(experiment.stage, epochs=2))
+    lines: list[str] = []
+    for name, held in (("memory", 1 << 30), ("disk", 0)):
+        train_choices(
+            experiment, EXAMPLES, {}, vectors, tmp_path / name, kb=kb, held_bytes=held, log=lines.append
+        )  # fmt: skip
+    assert sum("mapped into memory" in line for line in lines) == 1
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("memory", "disk"))
+    assert first == second
+
+
+def test_a_graph_is_learned_saved_and_explains(kb: KnowledgeBase, vectors: TextVectors, tmp_path: Path) -> None:
+    experiment = _experiment()
+    experiment = replace(experiment, scorer=replace(SMALL, graph_layers=1, numbers=0))
+    report = train_choices(experiment, EXAMPLES, {"train": EXAMPLES}, vectors, tmp_path, kb=kb, log=lambda line: None)
+    assert report.scores["train"] == {"q_a": 100.0, "qa_r": 100.0, "q_ar": 100.0}
+    model, inputs, _ = load_scorer(tmp_path)
+    assert model.config.graph_layers == 1
+    collator = ChoiceCollator(vectors, inputs, Knowledge(kb))
+    chosen = explain_choice(model, answer_item(EXAMPLES[0]), collator)
+    assert (chosen.position, chosen.text) == (1, "cat") and chosen.probability > 0.5
+    assert len(chosen.facts) == 2  # of the four facts of cats, the two nearest to the question
+    assert all("cat" in fact.text and fact.sources for fact in chosen.facts)
+    weights = [fact.weight or 0.0 for fact in chosen.facts]
+    assert weights == sorted(weights, reverse=True) and sum(weights) == pytest.approx(1.0, abs=1e-5)
+    assert len(explain_choice(model, answer_item(EXAMPLES[0]), collator, facts=1).facts) == 1
+    assert explain_choice(model, answer_item(EXAMPLES[0]), replace(collator, knowledge=None)).facts == ()
+    with pytest.raises(InputError, match="0 facts cannot be given"):
+        explain_choice(model, answer_item(EXAMPLES[0]), collator, facts=0)
+
+
+def test_without_a_graph_facts_come_in_the_order_of_retrieval(
+    trained: Path, kb: KnowledgeBase, vectors: TextVectors
+) -> None:
+    model, inputs, _ = load_scorer(trained)
+    chosen = explain_choice(model, answer_item(EXAMPLES[0]), ChoiceCollator(vectors, inputs, Knowledge(kb)))
+    assert chosen.facts[0].text == "cat can hunting mice"
+    assert [fact.weight for fact in chosen.facts] == [None, None]
+
+
+def test_a_folder_from_before_graphs_loads(trained: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    record = json.loads((old / "config.json").read_text(encoding="utf-8"))
+    del record["scorer"]["graph_layers"]
+    (old / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    assert load_scorer(old)[0].config == load_scorer(trained)[0].config
+
+
+def test_the_graph_of_a_choice_by_hand(kb: KnowledgeBase, vectors: TextVectors) -> None:
+    collator = ChoiceCollator(vectors, Inputs(regions=3, facts=2), Knowledge(kb))
+    batch = collator([answer_item(EXAMPLES[0])])
+    names = kb.store.entity_texts()
+    dog, cat, cup, _ = (kb.store.facts([int(i) for i in row if i >= 0]) for row in batch.facts)
+    assert (len(dog), len(cat), len(cup)) == (2, 2, 1)
+    fact = cat[0]
+    assert (fact.head, fact.tail) == ("cat", "hunting mice")
+    head, tail = int(batch.heads[1, 0]), int(batch.tails[1, 0])
+    assert batch.heads[1, 1] == head  # one node for the cat of both facts
+    assert torch.equal(batch.entity_vectors[1, head], torch.from_numpy(kb.entity_vectors[names.index("cat")].copy()))
+    relation = kb.store.relation_names().index("CapableOf")
+    assert torch.equal(batch.relation_vectors[1, 0], torch.from_numpy(kb.relation_vectors[relation]).half())
+    assert batch.entity_numbers[1, head, :4].tolist() == [1, 1, 0, 0]  # offered and seen
+    assert batch.entity_numbers[1, tail, :4].tolist() == [0, 0, 0, 1]  # "hunting mice": both words are asked for
+    reason = collator([rationale_item(EXAMPLES[0])])  # why "cat"?
+    assert reason.entity_numbers[0, reason.heads[0, 0], 2] == 1
 
 
 def test_vcr_is_learned_and_its_submission_scores(kb: KnowledgeBase, vectors: TextVectors, tmp_path: Path) -> None:
