@@ -1,7 +1,7 @@
 """Items collated once for all epochs: in memory where they fit, else in a file that is mapped into memory.
 
 Facts and features of an item do not change while training, and finding them takes longer than a step. VCR's training
-questions would fill some 40 GB, so above a budget the tensors lie in the output folder, and the system reads what a
+questions would fill some 46 GB, so above a budget the tensors lie in the output folder, and the system reads what a
 batch asks for. Such a file has no name: it is gone when the run ends, however it ends.
 """
 
