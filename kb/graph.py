@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kb.adjacency import Adjacency, build_adjacency, check_facts, check_ids, gather_rows, open_adjacency
-from kb.paths import find_paths
+from kb.paths import MAX_STEPS, FoundPaths, find_paths
 
 if TYPE_CHECKING:
     import networkx as nx  # type: ignore[import-untyped, unused-ignore]
@@ -234,6 +234,16 @@ class FactGraph:
         return found[0] if found else None
 
     def paths(self, source: int, target: int, max_hops: int, limit: int = 10) -> list[list[int]]:
+        """Return the paths of `find_paths`.
+
+        Raises:
+            KnowledgeError: if an entity id is out of range.
+        """
+        return self.find_paths(source, target, max_hops, limit).paths
+
+    def find_paths(
+        self, source: int, target: int, max_hops: int, limit: int = 10, *, max_expanded: int = MAX_STEPS
+    ) -> FoundPaths:
         """Return several paths, the shortest first, of equals the smallest ids; see `kb.paths.find_paths`.
 
         Args:
@@ -241,15 +251,22 @@ class FactGraph:
             target: Entity id.
             max_hops: Greatest number of facts of a path.
             limit: Greatest number of paths.
-
-        Returns:
-            Fact ids in walking order, a list for each path; one empty path if both are the same entity.
+            max_expanded: Greatest number of entities whose facts are followed.
 
         Raises:
             KnowledgeError: if an entity id is out of range.
         """
         self._check_entities(_ids([source, target]))
-        return find_paths(self._adjacency, self.heads, self.tails, source, target, max_hops=max_hops, limit=limit)
+        return find_paths(
+            self._adjacency,
+            self.heads,
+            self.tails,
+            source,
+            target,
+            max_hops=max_hops,
+            limit=limit,
+            max_expanded=max_expanded,
+        )
 
     def to_networkx(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,31 @@ MAX_STEPS = 100_000
 """Entities that one search for paths may stand on; only detours through hubs come near."""
 
 
+class FoundPaths(NamedTuple):
+    """What a search for paths found.
+
+    Attributes:
+        paths: Fact ids in walking order, a list for each path; one empty path if both ends are the same entity.
+        expanded: Entities whose facts were followed.
+        complete: False if the search stopped at its greatest number of entities: there may be more paths.
+    """
+
+    paths: list[list[int]]
+    expanded: int
+    complete: bool
+
+
 def find_paths(
-    adjacency: Adjacency, heads: Integers, tails: Integers, source: int, target: int, *, max_hops: int, limit: int
-) -> list[list[int]]:
+    adjacency: Adjacency,
+    heads: Integers,
+    tails: Integers,
+    source: int,
+    target: int,
+    *,
+    max_hops: int,
+    limit: int,
+    max_expanded: int = MAX_STEPS,
+) -> FoundPaths:
     """Return up to `limit` paths of at most `max_hops` facts, which may be walked both ways.
 
     No path meets an entity twice. Shorter paths come first, of equals the one with the smaller fact ids. Breadth-first
@@ -34,20 +57,18 @@ def find_paths(
         target: Entity id.
         max_hops: Greatest number of facts of a path, less than 127.
         limit: Greatest number of paths.
-
-    Returns:
-        Fact ids in walking order, a list for each path; one empty path if both are the same entity.
+        max_expanded: Greatest number of entities whose facts are followed.
     """
     found: list[list[int]] = []
     if source == target:
-        return [[] for _ in range(min(limit, 1))]
-    search = _Search(adjacency, heads, tails, source, target)
+        return FoundPaths([[] for _ in range(min(limit, 1))], 0, True)
+    search = _Search(adjacency, heads, tails, source, target, max_expanded)
     for length in range(1, min(max_hops, _FAR - 1) + 1):
-        if len(found) >= limit or search.apart:
+        if len(found) >= limit or search.apart or search.stopped:
             break
         search.widen()
         found.extend(islice(search.paths(length), limit - len(found)))
-    return found
+    return FoundPaths(found, search.expanded, len(found) >= limit or not search.stopped)
 
 
 @dataclass
@@ -71,12 +92,14 @@ class _Side:
 
 
 class _Search:
-    def __init__(self, adjacency: Adjacency, heads: Integers, tails: Integers, source: int, target: int) -> None:
+    def __init__(
+        self, adjacency: Adjacency, heads: Integers, tails: Integers, source: int, target: int, max_expanded: int
+    ) -> None:
         self.adjacency, self.heads, self.tails = adjacency, heads, tails
         self.source, self.target = source, target
         num_entities = len(adjacency.fact_starts) - 1
         self.near, self.far = _Side.at(source, num_entities), _Side.at(target, num_entities)
-        self.steps_left = MAX_STEPS
+        self.expanded, self.max_expanded, self.stopped = 0, max_expanded, False
 
     def widen(self) -> None:
         """Walk one fact further from the end whose frontier has fewer neighbours."""
@@ -117,9 +140,10 @@ class _Search:
 
     def _steps(self, entity: int, left: int, to_target: NDArray[np.int8]) -> Iterator[tuple[int, int]]:
         """Yield fact and far end of each step from `entity` after which `left` facts may still reach the target."""
-        self.steps_left -= 1
-        if self.steps_left < 0:
+        if self.expanded >= self.max_expanded:
+            self.stopped = True
             return
+        self.expanded += 1
         facts = self.adjacency.facts[self.adjacency.fact_starts[entity] : self.adjacency.fact_starts[entity + 1]]
         heads = self.heads[facts]
         ends = np.where(heads == entity, self.tails[facts], heads)

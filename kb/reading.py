@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, func, select
+from sqlalchemy import Connection, Engine, Row, Select, func, select
 
 from kb import schema
 from kb.bulk import BLOCK, id_range
@@ -57,6 +57,16 @@ def to_fact(rows: Sequence[Row[Any]]) -> Fact:
     first = rows[0]
     origins = tuple(Origin(row.source_name, row.line, row.surface) for row in rows)
     return Fact(first.id, first.head, first.relation, first.tail, first.head_id, first.tail_id, origins)
+
+
+def keys_with(connection: Connection, part: str) -> list[Row[Any]]:
+    """Return id and place of `part`, from 1, for the entities in whose key it stands, in the order of the ids."""
+    find = func.strpos if connection.dialect.name == "postgresql" else func.instr
+    place = find(schema.entity.c.key, part)
+    query = select(schema.entity.c.id, place).where(place > 0).order_by(schema.entity.c.id)
+    with connection.execute(query) as result:
+        # Straight from the driver: of millions of rows SQLAlchemy's row objects would take most of the time.
+        return list(result.cursor.fetchall())
 
 
 def records_of(engine: Engine, source: Source) -> Iterator[Triple | Alias | Reject]:

@@ -187,19 +187,15 @@ class KnowledgeStore:
         Raises:
             KnowledgeError: if there is no entity with one of the ids.
         """
-        if entity_ids is None:
-            return self._column(schema.entity, schema.entity.c.text)
-        ids = [int(entity_id) for entity_id in entity_ids]
-        columns = schema.entity.c
-        found = self._lookup(sorted(set(ids)), columns.id, columns.text)
-        missing = next((number for number in ids if number not in found), None)
-        if missing is not None:
-            raise KnowledgeError(f"there is no entity {missing}; ids go from 0 to {self.num_entities - 1}")
-        return [found[number] for number in ids]
+        return self._of_entities(schema.entity.c.text, entity_ids)
 
-    def entity_keys(self) -> list[str]:
-        """Return `kb.triple.entity_key` of each entity; entry i belongs to entity i."""
-        return self._column(schema.entity, schema.entity.c.key)
+    def entity_keys(self, entity_ids: Iterable[int] | None = None) -> list[str]:
+        """Return `kb.triple.entity_key` of the entities as given; None is all, entry i belonging to entity i.
+
+        Raises:
+            KnowledgeError: if there is no entity with one of the ids.
+        """
+        return self._of_entities(schema.entity.c.key, entity_ids)
 
     def relation_names(self) -> list[str]:
         """Return the name of each relation; entry i belongs to relation i."""
@@ -316,6 +312,24 @@ class KnowledgeStore:
                     found.setdefault(key, number)
         return found
 
+    def entities_with(self, part: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the ids of the entities in whose key `part` stands, in their order, and whether the key begins so.
+
+        The database looks through the keys, so that of millions only those that match are read.
+        """
+        with self._engine.connect() as connection:
+            rows = reading.keys_with(connection, part)
+        found = np.array(rows, dtype=np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1] == 1
+
+    def stated(self) -> list[int]:
+        """Return how many distinct facts each source states; entry i belongs to source i."""
+        columns = schema.origin.c
+        query = select(columns.source_id, func.count()).group_by(columns.source_id)
+        with self._engine.connect() as connection:
+            counts = {source_id: count for source_id, count in connection.execute(query)}
+        return [counts.get(source_id, 0) for source_id in range(self._count(schema.source))]
+
     def aliases(self, entity_id: int) -> list[str]:
         """Return the other names of an entity, each once, in the order of reading."""
         columns = schema.alias.c
@@ -342,6 +356,16 @@ class KnowledgeStore:
     def _count(self, table: Table) -> int:
         with self._engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(table)) or 0
+
+    def _of_entities(self, column: Column[str], entity_ids: Iterable[int] | None) -> list[str]:
+        if entity_ids is None:
+            return self._column(schema.entity, column)
+        ids = [int(entity_id) for entity_id in entity_ids]
+        found = self._lookup(sorted(set(ids)), schema.entity.c.id, column)
+        missing = next((number for number in ids if number not in found), None)
+        if missing is not None:
+            raise KnowledgeError(f"there is no entity {missing}; ids go from 0 to {self.num_entities - 1}")
+        return [found[number] for number in ids]
 
     def _lookup(self, wanted: Sequence[Any], column: Column[Any], value: Column[Any]) -> dict[Any, Any]:
         found: dict[Any, Any] = {}

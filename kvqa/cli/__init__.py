@@ -56,6 +56,12 @@ GROUPS: dict[str, typer.Typer] = {
 class Commands(TyperGroup):
     """All commands, with the one policy for errors."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; typer has no options whose value may be left out, so `--ray` gets its value here."""
+        if args[:1] == ["index-kb"]:
+            args = index_kb.with_ray_here(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; what the user did wrong becomes one line and exit code 2."""
         try:

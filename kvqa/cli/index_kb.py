@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from retrieval.report import BuildReport
 
 SHOWN_REFUSALS = 8
+
+
+def with_ray_here(arguments: list[str]) -> list[str]:
+    """Return the arguments of this command with `local` after a `--ray` that no address follows."""
+    out = []
+    for argument, following in zip_longest(arguments, arguments[1:]):
+        out.append(argument)
+        if argument == "--ray" and (following is None or following.startswith("-")):
+            out.append("local")
+    return out
 
 
 def index_kb(
@@ -46,7 +57,10 @@ def index_kb(
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Embed and index on a Ray cluster: HOST:PORT, auto, or local."),
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Embed and index on a Ray cluster: HOST:PORT, auto, or local, which is meant without an address.",
+        ),
     ] = None,
     remove_source: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Take a source out of the knowledge base; repeatable.")

@@ -77,12 +77,18 @@ def path(
     kb: Kb = None,
     max_hops: Annotated[int, typer.Option(min=1, max=8, help="Greatest number of facts of a path.")] = 4,
     limit: Annotated[int, typer.Option(min=1, help="Paths to list.")] = 5,
+    max_expanded: Annotated[
+        int, typer.Option(min=1, help="Entities whose facts are followed before the search stops.")
+    ] = 100_000,
     as_json: Json = False,
 ) -> None:
     """Show how two entities hang together: paths of facts, the shortest first."""
     from retrieval import browse
 
-    found = browse.path(_open(kb), source, target, max_hops=max_hops, limit=limit)
+    found = browse.path(_open(kb), source, target, max_hops=max_hops, limit=limit, max_expanded=max_expanded)
+    if not found.complete:
+        stopped = f"stopped after {found.expanded:,} expanded entities; there may be more paths, see --max-expanded"
+        Console(stderr=True).print(Text(stopped, style="yellow"), soft_wrap=True)
     _print_json(found) if as_json else show_paths(found, Console())
 
 
@@ -201,7 +207,8 @@ def show_paths(found: browse.Paths, console: Console) -> None:
     """Print each path as a chain, and the sentences of its facts with their sources below it."""
     if not found.paths:
         ends = f"{found.source.text!r} and {found.target.text!r}"
-        console.print(Text(f"no path of at most {found.max_hops} facts between {ends}; --max-hops allows longer ones"))
+        longer = "; --max-hops allows longer ones" if found.complete else " was found"
+        console.print(Text(f"no path of at most {found.max_hops} facts between {ends}{longer}"))
     for number, steps in enumerate(found.paths):
         if number:
             console.print()

@@ -51,6 +51,10 @@ def test_both_databases_say_the_same(place: str, tmp_path: Path) -> None:
         for read in ("arrays", "origin_mask", "entity_texts", "entity_keys", "relation_names", "fact_texts"):
             first, second = getattr(one, read)(), getattr(two, read)()
             assert str(first) == str(second), read
+        assert one.stated() == two.stated() == [2, 2]
+        for part in ("o", "b", "nima", "%"):
+            for first, second in zip(one.entities_with(part), two.entities_with(part), strict=True):
+                assert first.tolist() == second.tolist(), part
         assert one.find_entities(["hound", "bone", "x"]) == two.find_entities(["bone", "hound"])
         for source in one.sources():
             assert list(one.records_of(source)) == list(two.records_of(source))

@@ -4,7 +4,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from kvqa.cli import app
 from kvqa.cli.answer import answer_photo
+from kvqa.errors import InputError
 from retrieval.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -314,6 +316,31 @@ def test_an_error_in_a_process_of_its_own_is_one_line_too(options: dict[str, obj
 
 
 # --- index-kb ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address"),
+    [
+        (("--ray",), "local"),
+        (("--ray", "--quiet"), "local"),
+        (("--ray", "auto"), "auto"),
+        (("--ray=head:6379",), "head:6379"),
+    ],
+)
+def test_the_address_of_ray_may_be_left_out(
+    small_facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], address: str
+) -> None:
+    asked: list[str] = []
+
+    @contextmanager
+    def ray_workers(address: str) -> Iterator[None]:
+        asked.append(address)
+        raise InputError("stop here")
+        yield
+
+    monkeypatch.setattr("retrieval.cluster.ray_workers", ray_workers)
+    expect_error(run("index-kb", small_facts, "--out", tmp_path / "kb", *arguments), "stop here")
+    assert asked == [address]
 
 
 def test_index_kb_builds_and_reports(small_facts: Path, tmp_path: Path) -> None:

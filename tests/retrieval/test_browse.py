@@ -7,7 +7,7 @@ import pytest
 from kb.errors import KnowledgeError
 from kb.graph import FactGraph
 from kb.store import KnowledgeStore
-from kb.triple import Alias, Triple
+from kb.triple import Alias, Triple, entity_key
 from retrieval import browse
 from retrieval.knowledge_base import KnowledgeBase
 
@@ -113,3 +113,46 @@ def test_search_refuses_another_encoder(kb: KnowledgeBase) -> None:
 
     with pytest.raises(KnowledgeError, match=r"embedded with another other .* kvqa index-kb"):
         browse.search(kb, "coffee", encoder=Other())  # type: ignore[arg-type]
+
+
+def test_a_search_for_paths_that_was_stopped_says_so(kb: KnowledgeBase) -> None:
+    whole = browse.path(kb, "dog", "whiskers")
+    assert (len(whole.paths), whole.expanded, whole.complete) == (1, 6, True)
+    assert browse.path(kb, "dog", "whiskers", max_expanded=6) == whole
+    stopped = browse.path(kb, "dog", "whiskers", max_expanded=3)
+    assert (stopped.paths, stopped.expanded, stopped.complete) == (whole.paths, 3, False), "there might be longer ones"
+    assert browse.path(kb, "dog", "whiskers", max_expanded=3, limit=1).complete, "no more were wanted"
+    stopped = browse.path(kb, "dog", "whiskers", max_expanded=2)
+    assert (stopped.paths, stopped.expanded, stopped.complete) == ([], 2, False)
+    assert browse.path(kb, "cat", "cat").complete
+
+
+def found_in_python(kb: KnowledgeBase, text: str) -> dict[int, str]:
+    """Find entities by looking at all keys, the plain way."""
+    key, keys = entity_key(text), kb.store.entity_keys()
+    ranks: dict[int, int] = {}
+    for rank, forms in ((0, [key]), (2, browse._dictionary_forms(key))):
+        for form, number in kb.store.find_entities(forms).items():
+            ranks.setdefault(number, rank if keys[number] == form else 1)
+    for number, other in enumerate(keys):
+        if key in other:
+            ranks.setdefault(number, 3 if other.startswith(key) else 4)
+    order = sorted(ranks, key=lambda number: (ranks[number], -int(kb.graph.degree([number])[0]), number))
+    return {number: browse.WAYS[ranks[number]] for number in order}
+
+
+def test_the_database_finds_and_counts_what_python_does(kb: KnowledgeBase, tmp_path: Path) -> None:
+    names = ("cat", "cats", "black cat", "Cathedral", "100%", "a_b", "axb", "Écran", "mouse", "mice")
+    with KnowledgeStore.create(tmp_path / "store.sqlite") as new:
+        first = [Triple(name, "IsA", "thing") for name in names] + [Alias("mouse", "cat"), Alias("axb", "cats")]
+        new.add(first, new.add_source("first", "f.tsv", "0" * 64))
+        new.add([Triple("cat", "IsA", "thing")] * 2, new.add_source("second", "s.tsv", "1" * 64))
+        new.add([Alias("cat", "puss")], new.add_source("third", "t.tsv", "2" * 64))
+    store = KnowledgeStore.open(tmp_path / "store.sqlite")
+    triples = np.stack([*(getattr(store.arrays(), name) for name in ("heads", "relations", "tails"))], axis=1)
+    odd = replace(kb, store=store, triples=triples, graph=FactGraph(*triples.T, store.num_entities))
+    for text in ("cat", "Cats", "the cats", "mice", "%", "a_b", "é", "puss", "t", "none of these"):
+        found = browse.find(odd, text, limit=99)
+        assert {match.entity.id: match.how for match in found.matches} == (expected := found_in_python(odd, text))
+        assert [match.entity.id for match in found.matches] == list(expected), text
+    assert store.stated() == store.origin_mask().sum(axis=0).tolist() == [10, 1, 0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from kb import database
 from kb.errors import KnowledgeError
 from retrieval import cluster, vector_file
 from retrieval.builder import build_kb
@@ -65,6 +66,29 @@ def test_the_same_as_in_one_process(workers: Workers, tmp_path: Path, monkeypatc
     assert ("embedding facts", 1000, 1000) in said and (f"indexing facts ({index})", 1000, 1000) in said
     base = KnowledgeBase.open(tmp_path / "two", thorough=True)
     np.testing.assert_array_equal(base.index.vectors(np.arange(1000)), vectors_of(base.store.fact_texts()))
+
+
+def test_facts_in_a_database_and_vectors_by_a_cluster(workers: Workers, postgres: str, tmp_path: Path) -> None:
+    source, encoder = write_facts(tmp_path / "facts.tsv", 300), HashEncoder()
+    build_kb([source], tmp_path / "one", encoder=encoder)
+    build_kb([source], tmp_path / "two", encoder=encoder, workers=workers, store=postgres)
+    one, two = (KnowledgeBase.open(tmp_path / name, thorough=True) for name in ("one", "two"))
+    try:
+        assert two.manifest.store.startswith("postgresql://") and one.manifest.id == two.manifest.id
+        assert one.store.facts(range(300)) == two.store.facts(range(300))
+        assert one.store.sources() == two.store.sources()
+        np.testing.assert_array_equal(one.triples, two.triples)
+        np.testing.assert_array_equal(one.entity_vectors, two.entity_vectors)
+        np.testing.assert_array_equal(one.index.vectors(np.arange(300)), two.index.vectors(np.arange(300)))
+    finally:
+        two.store.close()
+        database.place_of(two.manifest.store).remove()
+
+
+@pytest.mark.parametrize("address", ["facts.tsv", "./facts.tsv", "data/x.tsv:1", "-", ""])
+def test_what_is_no_address_is_told(address: str) -> None:
+    with pytest.raises(KnowledgeError, match=r"is no address of a Ray cluster; .*--ray local"), ray_workers(address):
+        pass
 
 
 def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Adding to, replacing in and taking out of a knowledge base: any history ends as a new build of the same sources."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kb.errors import KnowledgeError
+from kb.readers import spool_stdin
 from retrieval.builder import build_kb
 from retrieval.generations import locked
 from retrieval.knowledge_base import FACTS, KnowledgeBase
@@ -265,3 +267,31 @@ def test_only_the_index_is_made_again_when_another_one_is_wanted(files: dict[str
     _, encoder = update(kb, files["pets"], index="Flat")
     assert not encoder.asked  # the vectors were there
     assert_same(kb, fresh(tmp_path, files["pets"]))
+
+
+def test_standard_input_is_known_by_its_content(tmp_path: Path) -> None:
+    """Each run copies it to another place; neither a rerun nor going on after a kill may mind."""
+    bytes_ = b"head\trelation\ttail\n" + b"".join(b"t%d\tIsA\tthing\n" % number for number in range(20))
+
+    class Killed(BaseException):
+        """As a signal."""
+
+    class DyingEncoder(CountingEncoder):
+        def encode(self, texts: Sequence[str], **options: object) -> NDArray[np.float16]:
+            raise Killed
+
+    kb = tmp_path / "kb"
+    with pytest.raises(Killed), spool_stdin(io.BytesIO(bytes_)) as path:
+        build_kb([path], kb, encoder=DyingEncoder())
+    store = next((kb / "building").glob("store.sqlite"))
+    made = store.stat().st_ino
+    with spool_stdin(io.BytesIO(bytes_)) as path:
+        report, _ = update(kb, path)
+    assert report.states == {"stdin": "new"}
+    assert (kb / Manifest.read(kb).generation / "store.sqlite").stat().st_ino == made, "the facts were not read again"
+    with spool_stdin(io.BytesIO(bytes_)) as path:
+        report, encoder = update(kb, path)
+    assert not report.changed and not encoder.asked
+    with spool_stdin(io.BytesIO(bytes_ + b"t20\tIsA\tthing\n")) as path:
+        report, _ = update(kb, path)
+    assert report.states == {"stdin": "replaced"} and report.manifest is not None and report.manifest.facts == 21

