@@ -271,7 +271,8 @@ def path(
     found = kb.graph.find_paths(start, end, max_hops, limit, max_expanded=max_expanded)
     facts = _facts(kb.store, {number for chain in found.paths for number in chain})
     steps = [_steps(start, [facts[number] for number in chain]) for chain in found.paths]
-    return Paths(*_summaries(kb, [start, end]), max_hops, found.expanded, found.complete, steps)
+    ends = _summaries(kb, [start, end])
+    return Paths(ends[0], ends[1], max_hops, found.expanded, found.complete, steps)
 
 
 def search(kb: KnowledgeBase, text: str, *, limit: int = 10, encoder: Encoder | None = None) -> list[Hit]:
@@ -289,8 +290,8 @@ def search(kb: KnowledgeBase, text: str, *, limit: int = 10, encoder: Encoder | 
     index, limit = kb.index, min(limit, len(kb.index))
     expected = kb.manifest.base_encoder_sha256 or kb.manifest.encoder_sha256
     if encoder is None:
-        reranks = isinstance(index, RerankedIndex)
-        encoder = index.sentences.encoder if reranks else SentenceEncoder(kb.manifest.encoder)
+        known = index.sentences.encoder if isinstance(index, RerankedIndex) else None
+        encoder = known or SentenceEncoder(kb.manifest.encoder)
     if encoder.sha256 != expected:
         raise KnowledgeError(
             f"{kb.folder} was embedded with another {encoder.name} ({expected[:12]}…, here"
