@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 STATIC = "static"
 DIMENSION = 256
-SIF = 1e-4
-"""Tokens much more frequent than this are weighted down."""
+SIF = 3e-5
+"""Tokens much more frequent than this are weighted down; chosen by `benchmarks/static_candidates.py`."""
 
 
 class StaticEncoder:
@@ -112,11 +112,21 @@ def distil(base: SentenceEncoder, *, dimension: int = DIMENSION) -> StaticModel:
     Raises:
         KnowledgeError: if the base encoder cannot be loaded.
     """
+    return static_model(base, base.token_vectors(), dimension=dimension)
+
+
+def static_model(
+    base: SentenceEncoder, vectors: NDArray[np.float32], *, dimension: int = DIMENSION, sif: float = SIF
+) -> StaticModel:
+    """Return the static model of `base` and of what it says of each token, (V, D).
+
+    Args:
+        sif: Tokens much more frequent than this are weighted down.
+    """
     from model2vec import StaticModel
 
-    vectors = base.token_vectors()
     reduced = principal_components(vectors, min(dimension, vectors.shape[1]))
-    weighted = reduced * rank_weights(len(reduced))[:, None]
+    weighted = reduced * rank_weights(len(reduced), sif)[:, None]
     rounded = weighted.astype(np.float16).astype(np.float32)  # saved in half precision: the same before and after
     return StaticModel(rounded, base.tokenizer, normalize=True, base_model_name=base.name)
 
@@ -134,10 +144,10 @@ def principal_components(vectors: NDArray[np.float32], dimension: int) -> NDArra
     return (centred @ directions).astype(np.float32)
 
 
-def rank_weights(count: int) -> NDArray[np.float32]:
+def rank_weights(count: int, sif: float = SIF) -> NDArray[np.float32]:
     """Return (count,) weights of tokens in the order of their ids, which is about that of their frequency (Zipf)."""
     frequency = 1 / np.arange(2, count + 2)
-    weights: NDArray[np.float32] = (SIF / (SIF + frequency / frequency.sum())).astype(np.float32)
+    weights: NDArray[np.float32] = (sif / (sif + frequency / frequency.sum())).astype(np.float32)
     return weights
 
 

@@ -5,6 +5,7 @@ Each maps states or pooled vectors of the cross-modal encoder to scores; the los
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -98,6 +99,19 @@ class AnswerHead(nn.Module):
         self.dense = nn.Linear(width, 2 * width)
         self.norm = nn.LayerNorm(2 * width, eps=eps)
         self.score = nn.Linear(2 * width, answers)
+
+    @torch.no_grad()
+    def start_at(self, shares: Tensor) -> None:
+        """Say of every example what is true of all on average, until it is trained further.
+
+        Binary cross-entropy over thousands of answers spends its first epochs on nothing but learning how rare each is
+        (the bias of Lin et al., Focal Loss, ICCV 2017).
+
+        Args:
+            shares: (A,) in [0, 1], the mean target of each answer.
+        """
+        self.score.weight.zero_()
+        self.score.bias.copy_(torch.logit(shares.clamp(1e-6, 1 - 1e-6)))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return logits (B, A) of pooled vectors (B, D)."""

@@ -11,6 +11,7 @@ import torch
 
 from kvqa.data.example import Example
 from kvqa.data.tasks import answer_targets, common_answers, labels
+from kvqa.models.heads import AnswerHead
 from kvqa.models.task_heads import choice_loss, soft_target_loss
 from kvqa.models.task_model import TaskConfig, TaskModel, save_task_model
 from kvqa.training.task import Log, TaskExperiment, TaskReport, TaskStep, fit, identity, write_report
@@ -48,6 +49,8 @@ def train_reading(
     torch.manual_seed(experiment.seed)
     names = () if task == "offered" else tuple(classes)
     model = TaskModel(TaskConfig(task, experiment.text, names, experiment.encoder)).to(device)
+    if isinstance(model.head, AnswerHead) and task == "answers":
+        model.head.start_at(targets.mean(0))
     # All label vectors at once and in one order, so that a run that goes on meets the same numbers to the last bit.
     model.vectors.learn(sorted({"image"} | {r.label for e in training for s in e.all_regions for r in s.regions}))
     log(f"{len(training)} examples, {len(classes)} classes")

@@ -1,5 +1,6 @@
 """Every word-by-word task learns a few records of its data set's real format by heart, from its own config."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from kvqa.config import read_config
 from kvqa.data.datasets import Dataset
 from kvqa.data.example import Example
 from kvqa.errors import InputError
+from kvqa.models.heads import AnswerHead
+from kvqa.models.task_heads import soft_target_loss
 from kvqa.models.task_model import EncoderSizes, load_task_model
 from kvqa.training.read import train_reading
 from kvqa.training.task import TaskExperiment, TaskReport, TaskStage
@@ -69,6 +72,19 @@ def test_a_task_is_learned_and_reloads(config: str, dataset: str, split: str, at
     single = torch.cat([again.predict([example]) for example in examples])
     assert torch.allclose(whole, single, atol=1e-4)
     assert (tmp_path / "model" / "training.json").is_file()
+
+
+def test_an_answer_head_starts_at_what_is_true_on_average() -> None:
+    targets = torch.tensor([[1.0, 0.0, 0.3], [0.0, 0.0, 0.9], [1.0, 0.0, 0.0]])
+    head = AnswerHead(4, 3)
+    head.start_at(targets.mean(0))
+    shares = head(torch.randn(3, 4)).sigmoid()
+    torch.testing.assert_close(shares, torch.tensor([2 / 3, 1e-6, 0.4]).expand(3, 3), rtol=1e-4, atol=1e-7)
+    loss = soft_target_loss(head(torch.randn(3, 4)), targets)
+    by_hand = sum(-(p * math.log(p) + (1 - p) * math.log(1 - p)) for p in (2 / 3, 0.4))
+    assert abs(loss.item() - by_hand) < 1e-4
+    loss.backward()
+    assert head.score.weight.grad is not None and head.score.weight.grad.abs().sum() > 0
 
 
 def test_a_stopped_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
