@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from kvqa.training.finetune import TrainingReport
     from kvqa.training.pretrain import PretrainingReport
     from kvqa.training.task import TaskReport
+
+
+OPTIONS = {
+    "pretraining": {"seed", "held_out"},
+    "fvqa": {"kb", "split", "seed", "held_out", "init"},
+    "nlvr": {"split", "seed"},
+    "other": {"kb", "split", "seed", "held_out", "own_facts", "regions", "vectors"},
+}
+"""What each task takes besides config, root and out; `other` stands for those of `kvqa.training.task`."""
 
 
 def train(
@@ -39,77 +48,44 @@ def train(
     vectors: Annotated[Path | None, typer.Option(help="Folder that keeps sentence vectors (choices).")] = None,
 ) -> None:
     """Train a model on FVQA or another data set, or pretrain an encoder: what the config says."""
+    from kvqa import build
     from kvqa.config import read_task
 
     task = read_task(config)
+    given = taken(
+        config, task, kb=kb, split=split, seed=seed, held_out=held_out, init=init, own_facts=own_facts,
+        regions=regions, vectors=vectors,
+    )  # fmt: skip
+    notes, console = Console(stderr=True), Console()
+
+    def log(line: str) -> None:
+        notes.print(Text(line), soft_wrap=True)
+
     if task == "pretraining":
-        _pretrain(config, root, out, seed, held_out)
-        return
-    if task == "nlvr":
-        if held_out:
-            raise InputError("NLVR is held out by its directories, see scripts/nlvr_figures.py; leave out --held-out")
-        from kvqa.build import train_nlvr
-
-        notes = Console(stderr=True)
-        trained = train_nlvr(
-            config, root=root, out=out, split=split, seed=seed,
-            log=lambda line: notes.print(Text(line), soft_wrap=True),
-        )  # fmt: skip
-        show_task(trained, out, Console())
-        return
-    if task != "fvqa":
-        from kvqa.build import train_task
-
-        notes = Console(stderr=True)
-        done = train_task(
-            config,
-            root=root,
-            out=out,
-            kb=kb,
-            own_facts=own_facts,
-            regions=regions,
-            vectors=vectors,
-            split=split,
-            seed=seed,
-            held_out=held_out,
-            log=lambda line: notes.print(Text(line), soft_wrap=True),
-        )
-        show_task(done, out, Console())
-        return
-    from kvqa.build import train_fvqa
-
-    if kb is None:
-        raise InputError("training on FVQA needs a knowledge base; give --kb, made by kvqa index-kb")
-    notes = Console(stderr=True)
-    report = train_fvqa(
-        config,
-        root=root,
-        kb=kb,
-        out=out,
-        split=split,
-        seed=seed,
-        held_out=held_out,
-        init=init,
-        log=lambda line: notes.print(Text(line), soft_wrap=True),
-    )
-    show_training(report, out, Console())
+        with build_progress(notes) as advance:
+            pretrained = build.pretrain_encoder(config, root=root, out=out, log=log, advance=advance, **given)
+        show_pretraining(pretrained, out, console)
+    elif task == "fvqa":
+        if kb is None:
+            raise InputError("training on FVQA needs a knowledge base; give --kb, made by kvqa index-kb")
+        show_training(build.train_fvqa(config, root=root, out=out, log=log, **given), out, console)
+    elif task == "nlvr":
+        show_task(build.train_nlvr(config, root=root, out=out, log=log, **given), out, console)
+    else:
+        show_task(build.train_task(config, root=root, out=out, log=log, **given), out, console)
 
 
-def _pretrain(config: Path, root: Path, out: Path, seed: int | None, held_out: float | None) -> None:
-    from kvqa.build import pretrain_encoder
+def taken(config: Path, task: str, **options: Any) -> dict[str, Any]:
+    """Return the options that were given.
 
-    notes = Console(stderr=True)
-    with build_progress(notes) as advance:
-        report = pretrain_encoder(
-            config,
-            root=root,
-            out=out,
-            seed=seed,
-            held_out=held_out,
-            log=lambda line: notes.print(Text(line), soft_wrap=True),
-            advance=advance,
-        )
-    show_pretraining(report, out, Console())
+    Raises:
+        InputError: if one of them means nothing to the task of the config.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if wrong := sorted(given.keys() - OPTIONS.get(task, OPTIONS["other"])):
+        flags = ", ".join("--" + name.replace("_", "-") for name in wrong)
+        raise InputError(f"{config} (task {task}) does not take {flags}; leave it out")
+    return given
 
 
 def show_pretraining(report: PretrainingReport, out: Path, console: Console) -> None:

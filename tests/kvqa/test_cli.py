@@ -411,7 +411,7 @@ def test_train_pretrains_where_the_config_says_so(tmp_path: Path, monkeypatch: p
     def pretrain(config: Path, **options: Any) -> SimpleNamespace:
         options.pop("log")("step 1")
         options.pop("advance")("pretraining", 5, 10)
-        assert options == {"root": tmp_path, "out": tmp_path, "seed": 3, "held_out": None}
+        assert options == {"root": tmp_path, "out": tmp_path, "seed": 3}
         return SimpleNamespace(held_out={"loss": 4.25}, steps=7, pairs=10, seconds=90.0)
 
     monkeypatch.setattr("kvqa.build.pretrain_encoder", pretrain)
@@ -421,6 +421,8 @@ def test_train_pretrains_where_the_config_says_so(tmp_path: Path, monkeypatch: p
     assert result.exit_code == 0, result.output
     assert "loss  4.250" in result.stdout and "7 steps on 10 pairs, 1.5 minutes" in result.stdout
     assert "step 1" in result.stderr and "pretraining" in result.stderr
+    result = run("train", config, "--root", tmp_path, "--out", tmp_path, "--own-facts", tmp_path, "--split", "train")
+    expect_error(result, "x.yaml (task pretraining) does not take --own-facts, --split; leave it out")
 
 
 def test_evaluate_prints_scores_intervals_and_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
