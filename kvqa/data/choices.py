@@ -25,12 +25,12 @@ from kvqa.data.choice_facts import (
     Kind,
     Knowledge,
 )
-from kvqa.data.collate import KINDS, distinct_concepts
+from kvqa.data.collate import SeenRegions, distinct_concepts, region_tensors
 from kvqa.data.example import Example, Mention
 from kvqa.data.graph_features import content_lemmas
 from kvqa.data.vcr import answering, reasoning
 from kvqa.errors import InputError
-from kvqa.vision.regions import Region, Regions, box_geometry
+from kvqa.vision.regions import Region, Regions
 
 KIND_NAMES: tuple[Kind, ...] = ("answer", "rationale")
 Vectors = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -130,7 +130,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class ChoiceBatch:
+class ChoiceBatch(SeenRegions):
     """N items of C choices each, as the cross-modal encoder reads it: B = N * C texts of N pictures.
 
     Attributes:
@@ -138,9 +138,6 @@ class ChoiceBatch:
             and what else is known of it.
         segments: (B, T) int64, position in `SEGMENTS`.
         mask: (B, T) bool.
-        labels: (N, R, S) float, geometry (N, R, 5), scores (N, R), kinds (N, R), region_mask (N, R): the regions,
-            as in `kvqa.data.collate.Batch`.
-        image_feature: (N, F); has_image_feature: (N,) bool.
         pointed: (B, R) bool, the regions that a text points to.
         features: (B, FEATURES) float, likeness and overlap of choice, question, picture and facts.
         facts: (B, K) int64, ids of the facts, `NO_FACT` where there are fewer; their tokens are the last K.
@@ -155,13 +152,6 @@ class ChoiceBatch:
     ids: Tensor
     segments: Tensor
     mask: Tensor
-    labels: Tensor
-    geometry: Tensor
-    scores: Tensor
-    kinds: Tensor
-    region_mask: Tensor
-    image_feature: Tensor
-    has_image_feature: Tensor
     pointed: Tensor
     features: Tensor
     facts: Tensor
@@ -178,15 +168,6 @@ class ChoiceBatch:
     def fact_mask(self) -> Tensor:
         """Which facts are there, (B, K) bool."""
         return self.mask[:, FIRST_FACT:]
-
-    @property
-    def vision(self) -> Tensor:
-        """What the vision side reads, (N, R, S)."""
-        return self.labels
-
-    def to(self, device: torch.device | str) -> ChoiceBatch:
-        """Return the batch on another device."""
-        return ChoiceBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 BY_TEXT = frozenset(
@@ -222,7 +203,7 @@ class ChoiceCollator:
 
     def _one(self, item: Item) -> ChoiceBatch:
         inputs = self.inputs
-        seen, rows = self._seen(item.regions if inputs.image else replace(item.regions, regions=(), image_feature=None))
+        seen = self._seen(item.regions if inputs.image else replace(item.regions, regions=(), image_feature=None))
         names = [region.label for region in seen.regions if region.kind != "caption"]
         context = item.context if inputs.question else ()
         asked = self.vectors(context) if context else np.zeros((0, self._width), dtype=np.float32)
@@ -246,58 +227,38 @@ class ChoiceCollator:
                 features[row, TEXT_FEATURES:] = found.features
                 _lay(graph, row, found)
         texts = {"ids": ids, "mask": mask, "features": features, **graph}
-        return self._batch(item, seen, rows, {name: torch.from_numpy(array) for name, array in texts.items()})
+        return self._batch(item, seen, {name: torch.from_numpy(array) for name, array in texts.items()})
 
     @property
     def _width(self) -> int:
         return int(self.vectors(["image"]).shape[1])
 
-    def _seen(self, regions: Regions) -> tuple[Regions, list[int]]:
-        """Return the regions that become tokens, and where each stood before."""
-        place = {id(region): number for number, region in enumerate(regions.regions)}
+    def _seen(self, regions: Regions) -> Regions:
+        """Return the regions that become tokens."""
         kept: list[Region] = distinct_concepts(regions, limit=self.inputs.regions)
         kept += [region for region in regions.regions if region.kind == "caption"][:CAPTIONS]
-        kept = kept[: self.inputs.regions]
-        return replace(regions, regions=tuple(kept), features=None), [place[id(region)] for region in kept]
+        return replace(regions, regions=tuple(kept[: self.inputs.regions]), features=None)
 
-    def _batch(self, item: Item, seen: Regions, rows: list[int], texts: dict[str, Tensor]) -> ChoiceBatch:
+    def _batch(self, item: Item, seen: Regions, texts: dict[str, Tensor]) -> ChoiceBatch:
         count, regions = len(item.choices), self.inputs.regions + 1
-        real = len(seen.regions)
-        labels, geometry = torch.zeros(1, regions, self._width), torch.zeros(1, regions, 5)
-        scores, kinds = torch.zeros(1, regions), torch.zeros(1, regions, dtype=torch.long)
-        geometry[0, 0], scores[0, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0]), 1.0
+        # A region stands for all with its label, so a pointer to any of them is a pointer to it.
+        where = {region.label: token for token, region in enumerate(seen.regions, 1)}
         pointed = torch.zeros(count, regions, dtype=torch.bool)
-        if real:
-            part = slice(1, real + 1)
-            labels[0, part] = torch.from_numpy(self.vectors([r.label for r in seen.regions]))
-            geometry[0, part] = torch.from_numpy(box_geometry(seen)).float()
-            scores[0, part] = torch.tensor([r.score for r in seen.regions])
-            kinds[0, part] = torch.tensor([KINDS.index(r.kind) for r in seen.regions])
-            # A region stands for all with its label, so a pointer to any of them is a pointer to it.
-            where = {seen.regions[k].label: k + 1 for k in range(real)}
-            for row, numbers in enumerate(item.pointed):
-                targets = {where.get(item.regions.regions[n].label, 0) for n in numbers} - {0}
-                pointed[row, list(targets)] = True
-        image = torch.zeros(1, self.feature_width)
-        has = seen.image_feature is not None and len(seen.image_feature) == self.feature_width
-        if has:
-            image[0] = torch.from_numpy(np.asarray(seen.image_feature))
-        segments = torch.tensor([0, 1, 1] + [2] * self.inputs.facts).expand(count, -1).clone()
+        for row, numbers in enumerate(item.pointed):
+            targets = {where.get(item.regions.regions[n].label, 0) for n in numbers} - {0}
+            pointed[row, list(targets)] = True
         return ChoiceBatch(
+            **region_tensors([seen], self._label_vectors, feature_width=self.feature_width, count=regions),
             **texts,
-            segments=segments,
-            labels=labels,
-            geometry=geometry,
-            scores=scores,
-            kinds=kinds,
-            region_mask=torch.arange(regions)[None] <= real,
-            image_feature=image,
-            has_image_feature=torch.tensor([has]),
+            segments=torch.tensor([0, 1, 1] + [2] * self.inputs.facts).expand(count, -1).clone(),
             pointed=pointed,
             kind=torch.tensor([KIND_NAMES.index(item.kind)]),
             right=torch.tensor([-1 if item.label is None else item.label]),
             picture=torch.zeros(count, dtype=torch.long),
         )
+
+    def _label_vectors(self, labels: Sequence[str]) -> Tensor:
+        return torch.from_numpy(self.vectors(labels))
 
 
 def _no_graph(count: int, facts: int, width: int) -> dict[str, NDArray[Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -22,24 +23,19 @@ LabelVectors = Callable[[Sequence[str]], Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Questions and what was seen in their pictures; B examples, T word pieces, R region tokens.
+class SeenRegions:
+    """What was seen in N pictures, R region tokens each; the first one stands for the whole picture.
 
     Attributes:
-        ids, segments: (B, T) int64; `[CLS] question [SEP] names of what was seen [SEP]`, segment 1 from the names on.
-        mask: (B, T) bool, True where a word piece is real.
-        labels: (B, R, 384) float32, sentence vectors of the labels; zeros for the whole picture.
-        geometry: (B, R, 5) float32, see `kvqa.vision.regions.box_geometry`.
-        scores: (B, R) float32 in [0, 1].
-        kinds: (B, R) int64, position in `KINDS`.
-        region_mask: (B, R) bool.
-        image_feature: (B, F) float32, a vector for the whole picture; zeros where there is none.
-        has_image_feature: (B,) bool.
+        labels: (N, R, S) float32, sentence vectors of the labels; zeros for the whole picture.
+        geometry: (N, R, 5) float32, see `kvqa.vision.regions.box_geometry`.
+        scores: (N, R) float32 in [0, 1].
+        kinds: (N, R) int64, position in `KINDS`.
+        region_mask: (N, R) bool.
+        image_feature: (N, F) float32, a vector for the whole picture; zeros where there is none.
+        has_image_feature: (N,) bool.
     """
 
-    ids: Tensor
-    segments: Tensor
-    mask: Tensor
     labels: Tensor
     geometry: Tensor
     scores: Tensor
@@ -50,17 +46,31 @@ class Batch:
 
     @property
     def vision(self) -> Tensor:
-        """What the vision side reads, (B, R, 384): the vectors of the labels."""
+        """What the vision side reads, (N, R, S): the vectors of the labels."""
         return self.labels
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Batch(SeenRegions):
+    """Questions and what was seen in their pictures; B examples, T word pieces, each with a picture of its own.
+
+    Attributes:
+        ids, segments: (B, T) int64; `[CLS] question [SEP] names of what was seen [SEP]`, segment 1 from the names on.
+        mask: (B, T) bool, True where a word piece is real.
+    """
+
+    ids: Tensor
+    segments: Tensor
+    mask: Tensor
 
     @property
     def picture(self) -> None:
         """Every text has a picture of its own; see `kvqa.data.pairs.Pairs` for the other case."""
         return None
-
-    def to(self, device: torch.device | str) -> Self:
-        """Return the batch on another device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def distinct_concepts(regions: Regions, *, threshold: float = 0.2, limit: int = 12) -> list[Region]:
@@ -97,6 +107,42 @@ def drop_regions(regions: Regions, rate: float, rng: random.Random) -> Regions:
     )
 
 
+def region_tensors(
+    seen: Sequence[Regions], label_vectors: LabelVectors, *, feature_width: int, count: int | None = None
+) -> dict[str, Tensor]:
+    """Return the tensors of `SeenRegions` for N pictures.
+
+    Args:
+        feature_width: F; image features of another length are left out.
+        count: R, with room for the whole picture and all regions of any of them; None is as many as are needed.
+    """
+    size, count = len(seen), count or 1 + max(len(regions.regions) for regions in seen)
+    out = {
+        "labels": torch.zeros(size, count, label_vectors(["image"]).shape[1]),
+        "geometry": torch.zeros(size, count, 5),
+        "scores": torch.zeros(size, count),
+        "kinds": torch.zeros(size, count, dtype=torch.long),
+        "region_mask": torch.zeros(size, count, dtype=torch.bool),
+        "image_feature": torch.zeros(size, feature_width),
+        "has_image_feature": torch.zeros(size, dtype=torch.bool),
+    }
+    out["geometry"][:, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0])
+    out["scores"][:, 0] = 1.0
+    for row, regions in enumerate(seen):
+        out["region_mask"][row, : len(regions.regions) + 1] = True
+        if regions.regions:
+            part = slice(1, len(regions.regions) + 1)
+            out["labels"][row, part] = label_vectors([r.label for r in regions.regions])
+            out["geometry"][row, part] = torch.from_numpy(box_geometry(regions)).float()
+            out["scores"][row, part] = torch.tensor([r.score for r in regions.regions])
+            out["kinds"][row, part] = torch.tensor([KINDS.index(r.kind) for r in regions.regions])
+        feature = regions.image_feature
+        if feature is not None and len(feature) == feature_width:
+            out["image_feature"][row] = torch.from_numpy(np.asarray(feature))
+            out["has_image_feature"][row] = True
+    return out
+
+
 @dataclass(frozen=True)
 class Collator:
     """Makes a `Batch` of examples.
@@ -127,27 +173,16 @@ class Collator:
         """Collate one or more examples; padding never changes what the encoder says of an example."""
         texts = [self._tokens(example) for example in examples]
         length = max(len(ids) for ids, _ in texts)
-        regions = [self._regions(example) for example in examples]
-        count = 1 + max(len(r.regions) for r in regions)
         size = len(examples)
-        batch = Batch(
-            ids=torch.zeros(size, length, dtype=torch.long),
-            segments=torch.zeros(size, length, dtype=torch.long),
-            mask=torch.zeros(size, length, dtype=torch.bool),
-            labels=torch.zeros(size, count, self.label_vectors(["image"]).shape[1]),
-            geometry=torch.zeros(size, count, 5),
-            scores=torch.zeros(size, count),
-            kinds=torch.zeros(size, count, dtype=torch.long),
-            region_mask=torch.zeros(size, count, dtype=torch.bool),
-            image_feature=torch.zeros(size, self.feature_width),
-            has_image_feature=torch.zeros(size, dtype=torch.bool),
-        )
-        for row, ((ids, segments), seen) in enumerate(zip(texts, regions, strict=True)):
-            batch.ids[row, : len(ids)] = torch.tensor(ids)
-            batch.segments[row, : len(ids)] = torch.tensor(segments)
-            batch.mask[row, : len(ids)] = True
-            self._fill_regions(batch, row, seen)
-        return batch
+        ids = torch.zeros(size, length, dtype=torch.long)
+        segments, mask = torch.zeros_like(ids), torch.zeros(size, length, dtype=torch.bool)
+        for row, (pieces, parts) in enumerate(texts):
+            ids[row, : len(pieces)] = torch.tensor(pieces)
+            segments[row, : len(pieces)] = torch.tensor(parts)
+            mask[row, : len(pieces)] = True
+        seen = [self._regions(example) for example in examples]
+        regions = region_tensors(seen, self.label_vectors, feature_width=self.feature_width)
+        return Batch(**regions, ids=ids, segments=segments, mask=mask)
 
     def _tokens(self, example: Example) -> tuple[list[int], list[int]]:
         question = example.question if self.use_question else ""
@@ -165,18 +200,3 @@ class Collator:
         if not self.use_image:
             return replace(example.regions, regions=(), features=None, image_feature=None)
         return replace(example.regions, regions=example.regions.regions[: self.max_regions], features=None)
-
-    def _fill_regions(self, batch: Batch, row: int, seen: Regions) -> None:
-        batch.geometry[row, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0])
-        batch.scores[row, 0] = 1.0
-        batch.region_mask[row, : len(seen.regions) + 1] = True
-        if seen.regions:
-            part = slice(1, len(seen.regions) + 1)
-            batch.labels[row, part] = self.label_vectors([r.label for r in seen.regions])
-            batch.geometry[row, part] = torch.from_numpy(box_geometry(seen)).float()
-            batch.scores[row, part] = torch.tensor([r.score for r in seen.regions])
-            batch.kinds[row, part] = torch.tensor([KINDS.index(r.kind) for r in seen.regions])
-        feature = seen.image_feature
-        if feature is not None and len(feature) == self.feature_width:
-            batch.image_feature[row] = torch.from_numpy(feature)
-            batch.has_image_feature[row] = True

@@ -101,6 +101,25 @@ class RegionEmbedding(nn.Module):
         return out
 
 
+def build_trunk(text: TextEncoder, config: EncoderConfig) -> CrossModalEncoder:
+    """Return the encoders of question and regions and the layers where they meet, as `config` has them."""
+    return CrossModalEncoder(
+        TunedText(text, config.tuned_layers),
+        RegionEmbedding(text.width, config),
+        width=config.width,
+        heads=config.heads,
+        hidden=config.hidden,
+        cross_layers=config.cross_layers,
+        vision_layers=config.vision_layers,
+        fusion=config.fusion,
+        shared=config.shared,
+        order=config.order,
+        pool="both",
+        bridge=True,
+        dropout=config.dropout,
+    )
+
+
 class QuestionImageEncoder(nn.Module):
     """The cross-modal encoder over question, seen names and regions, with heads for knowledge-based questions.
 
@@ -117,21 +136,7 @@ class QuestionImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         width, space = config.width, text.width
-        self.trunk = CrossModalEncoder(
-            TunedText(text, config.tuned_layers),
-            RegionEmbedding(space, config),
-            width=width,
-            heads=config.heads,
-            hidden=config.hidden,
-            cross_layers=config.cross_layers,
-            vision_layers=config.vision_layers,
-            fusion=config.fusion,
-            shared=config.shared,
-            order=config.order,
-            pool="both",
-            bridge=True,
-            dropout=config.dropout,
-        )
+        self.trunk = build_trunk(text, config)
         self.sentence = nn.ModuleDict({name: nn.Linear(space, space, bias=False) for name in QUERIES})
         self.picture = nn.ModuleDict({name: nn.Linear(width, space, bias=False) for name in QUERIES})
         self.side = nn.Linear(space + width, 2)

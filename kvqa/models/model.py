@@ -101,6 +101,19 @@ def embed_texts(
     return vectors
 
 
+def collator_of(inputs: InputConfig, encoder: EncoderConfig, tokenizer: Tokenizer, labels: LabelMemory) -> Collator:
+    """Return the collator whose batches an encoder reads."""
+    return Collator(
+        tokenizer,
+        labels,
+        max_tokens=inputs.max_tokens,
+        max_regions=inputs.max_regions,
+        feature_width=encoder.feature_width,
+        use_question=inputs.use_question,
+        use_image=inputs.use_image,
+    )
+
+
 class KvqaModel(nn.Module):
     """Question-image encoder and graph reasoner.
 
@@ -131,16 +144,7 @@ class KvqaModel(nn.Module):
 
     def collator(self) -> Collator:
         """Return the collator that fits the encoder."""
-        inputs = self.config.inputs
-        return Collator(
-            self.tokenizer,
-            self.labels,
-            max_tokens=inputs.max_tokens,
-            max_regions=inputs.max_regions,
-            feature_width=self.config.encoder.feature_width,
-            use_question=inputs.use_question,
-            use_image=inputs.use_image,
-        )
+        return collator_of(self.config.inputs, self.config.encoder, self.tokenizer, self.labels)
 
     def views(
         self, examples: Sequence[Example], *, encoder: QuestionImageEncoder | None = None, batch: int = 64

@@ -19,11 +19,10 @@ from kvqa.data.tasks import offered_batch, pair_batch
 from kvqa.errors import InputError
 from kvqa.models.checkpoint import CONFIG, MANIFEST, WEIGHTS, ModelManifest, read_manifest
 from kvqa.models.choose import load_weights
-from kvqa.models.crossmodal import CrossModalEncoder, Embeddings, Fusion
-from kvqa.models.encoder import EncoderConfig, RegionEmbedding
+from kvqa.models.crossmodal import Embeddings, Fusion
+from kvqa.models.encoder import EncoderConfig, build_trunk
 from kvqa.models.fusion import Order
 from kvqa.models.heads import AnswerHead
-from kvqa.models.language import TunedText
 from kvqa.models.task_heads import ChoiceHead, PairHead
 from kvqa.models.text import TextEncoder, TextFolder
 from kvqa.models.vectors import text_vectors
@@ -51,6 +50,11 @@ class EncoderSizes:
     order: Order = "cross-first"
     max_tokens: int = 48
     max_regions: int = 24
+
+    def encoder(self) -> EncoderConfig:
+        """Return the sizes without what of an example is read."""
+        read = ("max_tokens", "max_regions")
+        return EncoderConfig(**{name: value for name, value in vars(self).items() if name not in read})
 
     def problems(self) -> list[str]:
         """Return what is wrong with the values."""
@@ -94,25 +98,7 @@ class TaskModel(nn.Module):
         sizes = config.encoder
         self.text = TextFolder.find(config.text)
         base = TextEncoder.from_folder(self.text)
-        regions = EncoderConfig(
-            width=sizes.width, heads=sizes.heads, hidden=sizes.hidden, feature_width=sizes.feature_width,
-            dropout=sizes.dropout,
-        )  # fmt: skip
-        self.trunk = CrossModalEncoder(
-            TunedText(base, sizes.tuned_layers),
-            RegionEmbedding(base.width, regions),
-            width=sizes.width,
-            heads=sizes.heads,
-            hidden=sizes.hidden,
-            cross_layers=sizes.cross_layers,
-            vision_layers=sizes.vision_layers,
-            fusion=sizes.fusion,
-            shared=sizes.shared,
-            order=sizes.order,
-            pool="both",
-            bridge=True,
-            dropout=sizes.dropout,
-        )
+        self.trunk = build_trunk(base, sizes.encoder())
         self.head: AnswerHead | PairHead | ChoiceHead
         if config.task == "offered":
             self.head = ChoiceHead(sizes.width)

@@ -19,7 +19,7 @@ from kvqa.models.attention import TransformerLayer
 from kvqa.models.encoder import QuestionImageEncoder
 from kvqa.models.fusion import CoAttention
 from kvqa.models.heads import AnswerHead, MaskedWordHead, MatchingHead, VisualHeads
-from kvqa.models.model import LabelMemory
+from kvqa.models.model import LabelMemory, collator_of
 from kvqa.models.pretrained import load_weights, read_pretrained_folder
 from kvqa.models.text import TextEncoder, TextFolder, mean_pool
 from kvqa.training.pretrain_batch import PretrainBatch
@@ -59,16 +59,7 @@ class PretrainingModel(nn.Module):
 
     def collator(self) -> Collator:
         """Return the collator that fits the encoder."""
-        inputs = self.config.inputs
-        return Collator(
-            self.tokenizer,
-            self.labels,
-            max_tokens=inputs.max_tokens,
-            max_regions=inputs.max_regions,
-            feature_width=self.config.encoder.feature_width,
-            use_question=inputs.use_question,
-            use_image=inputs.use_image,
-        )
+        return collator_of(self.config.inputs, self.config.encoder, self.tokenizer, self.labels)
 
     def forward(self, batch: PretrainBatch) -> dict[str, Tensor]:
         """Return the unweighted losses by name."""
