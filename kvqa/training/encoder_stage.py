@@ -149,7 +149,7 @@ def like_lengths(examples: Sequence[Example], batch: int, rng: random.Random, *,
     return rng.sample(batches, len(batches))
 
 
-def _optimizer(encoder: QuestionImageEncoder, stage: EncoderStage) -> torch.optim.AdamW:
+def optimizer_of(encoder: QuestionImageEncoder, stage: EncoderStage) -> torch.optim.AdamW:
     """Return one optimiser with three rates: what starts trained, what starts new, and the linear heads."""
     started = {id(p) for p in [*encoder.tuned.parameters(), *encoder.sentence.parameters()]}
     heads = {id(p) for head in (encoder.side, encoder.visible, encoder.vocabulary) for p in head.parameters()}
@@ -212,7 +212,7 @@ def train_encoder(
         name: What the log and the random numbers call this run, such as `"encoder"` or `"fold-1"`.
     """
     device = encoder.bridge.weight.device
-    optimizer = _optimizer(encoder, stage)
+    optimizer = optimizer_of(encoder, stage)
     steps = -(-len(examples) // stage.batch)
     schedule = linear_schedule(optimizer, stage.epochs * steps)
     settings = settings_text(stage, encoder.config, collator.settings, seed, [e.question_id for e in examples], context)
