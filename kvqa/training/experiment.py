@@ -37,6 +37,7 @@ class Experiment:
         folds: Parts for cross-fitting the encoder's view; 1 trains the reasoner on the encoder's own view.
         calibration: Share of the training images that the reasoner does not see, to calibrate its confidence on.
         vocabulary_at_least: How often an answer must occur to enter the closed vocabulary.
+        fact_questions: Questions made of facts (`kvqa.data.fact_questions`) for each question of the data set.
         init: Folder of a pretrained encoder to start from; empty starts from the sentence encoder alone.
     """
 
@@ -47,6 +48,7 @@ class Experiment:
     folds: int = 2
     calibration: float = 0.15
     vocabulary_at_least: int = 2
+    fact_questions: float = 0.0
     init: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     retriever: RetrieverConfig = field(default_factory=RetrieverConfig)
@@ -61,6 +63,8 @@ class Experiment:
             yield f"held_out {self.held_out} is not in [0, 0.9)"
         if self.folds < 1:
             yield f"folds {self.folds} is less than 1"
+        if not 0 <= self.fact_questions <= 10:
+            yield f"fact_questions {self.fact_questions} is not in [0, 10]"
         if not 0 <= self.calibration < 0.9:
             yield f"calibration {self.calibration} is not in [0, 0.9)"
         if self.encoder_stage.adversarial is not None:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from kvqa.data.example import Example
+from kvqa.data.fact_questions import FactQuestions
 from kvqa.data.gold import allowed_facts, gold_fact_ids
 from kvqa.data.graph_batch import GraphItem
 from kvqa.data.graph_features import View, normal
@@ -90,6 +91,11 @@ def finetune(
         allowed=allowed,
     )
     log(f"{len(training)} questions, {len(vocabulary)} answers, {int((~allowed).sum())} facts hidden from training")
+    if experiment.fact_questions:
+        wanted = round(experiment.fact_questions * len(training))
+        made = FactQuestions(kb, allowed).make(training, wanted, seed=experiment.seed)
+        log(f"{len(made)} questions made of facts")
+        training += made
 
     # All at once and in one order: the last bit of a vector may depend on its company in a product, and a run that
     # goes on from its state shall meet the same numbers as one that was never stopped.
@@ -102,6 +108,7 @@ def finetune(
     items = graph_items(model, training, views, retriever, texts)
     gold = gold_fact_ids(training, kb)
     kept, unseen = split_by_image(training, experiment.calibration, seed=experiment.seed, salt="calibration")
+    unseen = [i for i in unseen if "made_from" not in training[i].meta]  # confidence is about what people ask
     part = [items[i] for i in kept], [training[i] for i in kept], gold[kept]
     _train_reasoner(experiment, model, *part, kb, out, f"{context} {experiment.retriever}", log)
     temperature = _calibrate(model, [items[i] for i in unseen], [training[i] for i in unseen], kb, log)
@@ -130,7 +137,8 @@ def _check_enough(training: Sequence[Example], experiment: Experiment) -> None:
 def _context(experiment: Experiment, kb: KnowledgeBase, allowed: NDArray[np.bool_], vocabulary: Sequence[str]) -> str:
     """Return what both stages depend on besides their own settings; a state of another context is refused."""
     shown = hashlib.sha256(np.packbits(allowed).tobytes()).hexdigest()
-    return f"{kb.manifest.id} {shown} {experiment.model.text} {experiment.folds} {list(vocabulary)}"
+    made = f" {experiment.fact_questions}" if experiment.fact_questions else ""
+    return f"{kb.manifest.id} {shown} {experiment.model.text} {experiment.folds} {list(vocabulary)}{made}"
 
 
 def split_by_image(examples: Sequence[Example], share: float, *, seed: int, salt: str) -> tuple[list[int], list[int]]:
