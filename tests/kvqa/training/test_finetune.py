@@ -151,6 +151,22 @@ def test_a_folder_of_other_settings_is_refused(
         finetune(replace(EXPERIMENT, **change), EXAMPLES, kb, whole[0], hideable=hideable, log=_quiet)
 
 
+def test_questions_made_of_facts_are_trained_on_but_not_judged_by(kb: KnowledgeBase, tmp_path: Path) -> None:
+    lines: list[str] = []
+    experiment = replace(EXPERIMENT, fact_questions=1.0)
+    report = finetune(experiment, EXAMPLES, kb, tmp_path / "made", log=lines.append)
+    kept, _ = split_by_image(EXAMPLES, 0.2, seed=0, salt="held-out")
+    count = int(next(line.split()[0] for line in lines if line.endswith("questions made of facts")))
+    assert 0 < count <= len(kept)
+    calibrated = next(line for line in lines if line.startswith("calibration"))
+    _, unseen = split_by_image([EXAMPLES[i] for i in kept], 0.2, seed=0, salt="calibration")
+    assert f"on {len(unseen)} unseen questions" in calibrated
+    assert set(load_model(tmp_path / "made").vocabulary) == {EXAMPLES[i].answers[0] for i in kept}
+    assert finetune(experiment, EXAMPLES, kb, tmp_path / "made", log=_quiet).held_out == report.held_out
+    with pytest.raises(InputError, match="was made with other settings or data"):
+        finetune(EXPERIMENT, EXAMPLES, kb, tmp_path / "made", log=_quiet)
+
+
 def test_a_few_examples_can_be_learnt_by_heart(kb: KnowledgeBase, tmp_path: Path) -> None:
     experiment = replace(
         EXPERIMENT,
