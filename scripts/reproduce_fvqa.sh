@@ -15,8 +15,8 @@ large() { # OUT: what small has, and more of ConceptNet, attributes and parts
     "$KVQA" index-kb "$KG"/CN-82K.{train,valid,test}.tsv.gz \
         "$KG"/{conceptnet4_en,visual_attributes,haspart_kb,pattern_commonsense}.tsv.gz --out "$1" --quiet
 }
-train() { # RUN CONFIG SPLIT SEED
-    [ -f "$OUT/$1/manifest.json" ] || "$KVQA" train "$2" --root "$FVQA" --kb "$OUT/kb-s" --out "$OUT/$1" --split "$3" --seed "$4"
+train() { # RUN CONFIG SPLIT SEED [KB]
+    [ -f "$OUT/$1/manifest.json" ] || "$KVQA" train "$2" --root "$FVQA" --kb "$OUT/${5:-kb-s}" --out "$OUT/$1" --split "$3" --seed "$4"
 }
 evaluate() { # RUN SPLIT KB NAME [--hide-test-gold]
     local report=$OUT/$1/$4
@@ -50,8 +50,10 @@ for what in "${@:-seeds}"; do
             train "$name" "configs/ablations/$name.yaml" train0 0
             evaluate "$name" test0 kb-s kb-s
         done ;;
-    release) # all pictures; no test score can come of this model
-        train release configs/fvqa.yaml all 0 ;;
+    release) # all pictures, our everyday facts as well; no test score can come of this model
+        [ -d "$OUT/kb-release" ] || cp -r "$OUT/kb-s" "$OUT/kb-release"
+        "$KVQA" index-kb kb/data/everyday.tsv --out "$OUT/kb-release" --quiet
+        train release configs/fvqa-facts.yaml all 0 kb-release ;;
     *) echo "unknown experiment $what; one of seeds, large, splits, ablations, release" >&2; exit 2 ;;
     esac
 done
