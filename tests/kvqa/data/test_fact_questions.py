@@ -1,7 +1,6 @@
 """Questions made of facts: what is asked for, of what, and with which right answers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
