@@ -27,6 +27,8 @@ CHUNK = 100_000
 """Texts that are tokenised and sorted together; bounds the memory that a long list takes."""
 WORTH_A_BATCH = 64
 """A batch of fewer texts takes longer ones in and pads: calling the model costs more than the padding."""
+MOST_TOKENS = 16_384
+"""Tokens that go through the model at once; bounds the memory that long texts take."""
 
 
 class SentenceEncoder:
@@ -35,7 +37,8 @@ class SentenceEncoder:
     Args:
         name: Name of an installed package with a `model/` folder (the default is all-MiniLM-L6-v2), a folder
             in the layout of sentence-transformers, or an id on the Hugging Face hub.
-        dtype: `"bfloat16"`, `"float32"`, or `"auto"`: the faster one on this machine.
+        dtype: What CPUs multiply in: `"bfloat16"`, `"float32"`, or `"auto"`, the faster one on this machine. GPUs
+            compute in float32.
 
     Raises:
         KnowledgeError: on first use, if no such model can be loaded.
@@ -60,7 +63,6 @@ class SentenceEncoder:
     def model(self) -> SentenceTransformer:
         """The loaded model, on the GPU when there is one."""
         # Imported here: it takes seconds, and only index building needs it.
-        import torch
         from sentence_transformers import SentenceTransformer
 
         try:
@@ -70,8 +72,11 @@ class SentenceEncoder:
                 f"sentence encoder {self.name} cannot be loaded ({str(error).splitlines()[0]});"
                 " give an installed package, a folder or a hub id"
             ) from None
-        half = fast_bfloat16(model.device.type) if self.dtype == "auto" else self.dtype == "bfloat16"
-        return model.to(torch.bfloat16) if half else model
+        if model.device.type == "cpu":
+            from retrieval.short_texts import quicken
+
+            quicken(model, bfloat16=fast_bfloat16() if self.dtype == "auto" else self.dtype == "bfloat16")
+        return model
 
     @property
     def dimension(self) -> int:
@@ -170,6 +175,11 @@ def like_lengths(rows: Sequence[tuple[int, ...]], batch: int) -> Iterator[Sequen
     start = 0
     for end in range(1, len(rows) + 1):
         size = end - start
-        if size == batch or end == len(rows) or (size >= WORTH_A_BATCH and len(rows[end]) > len(rows[start])):
+        if (
+            size == batch
+            or end == len(rows)
+            or (size >= WORTH_A_BATCH and len(rows[end]) > len(rows[start]))
+            or (size + 1) * len(rows[end]) > MOST_TOKENS
+        ):
             yield rows[start:end]
             start = end

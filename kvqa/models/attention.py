@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kvqa.models.prepared import PackedLinear
+from retrieval.packed_linear import PackedLinear
 from kvqa.models.rows import Rows, as_rows
 
 Mask = Tensor | Rows | None

@@ -296,7 +296,7 @@ def test_packing_keeps_what_is_real_and_the_first_of_each_row() -> None:
 def test_preparation_for_inference_changes_nothing_but_rounding(
     fusion: str, onednn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kvqa.models.prepared.packing_pays", lambda weight: onednn)
+    monkeypatch.setattr("retrieval.packed_linear.packing_pays", lambda weight: onednn)
     encoder, pairs = _build(replace(BASE, **FUSIONS[fusion])), _pairs()
     with torch.no_grad():
         plain = encoder(pairs)
