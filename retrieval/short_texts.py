@@ -9,6 +9,7 @@ hundredth of the ten nearest facts would be others.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -49,15 +50,11 @@ class HalfProduct:
     """A linear map in bfloat16, of input in any precision.
 
     Args:
-        layer: The map; a copy of its weights is kept.
+        layer: The map, with a bias; a copy of its weights is kept.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
-        half = nn.Linear(layer.in_features, layer.out_features, dtype=torch.bfloat16)
-        with torch.no_grad():
-            half.weight.copy_(layer.weight)
-            half.bias.zero_() if layer.bias is None else half.bias.copy_(layer.bias)
-        self.product = PackedLinear([half])
+        self.product = PackedLinear([deepcopy(layer).bfloat16()])
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map `x` (..., inputs) to (..., outputs) in bfloat16."""
@@ -83,4 +80,3 @@ def attend(
     if mask is not None:
         scores = scores + mask.to(scores.dtype)
     return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
-

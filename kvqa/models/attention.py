@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrieval.packed_linear import PackedLinear
 from kvqa.models.rows import Rows, as_rows
+from retrieval.packed_linear import PackedLinear
 
 Mask = Tensor | Rows | None
+FUSED_FROM = 128
+"""Positions attended to from which CPUs are faster with the fused kernel; backwards it is four times slower there."""
 
 
 class Rates(TypedDict):
@@ -96,8 +98,8 @@ class Attention(nn.Module):
         """Return the values (B, S, D) mixed by attention from queries (B, L, D), before the output map: (B, L, D)."""
         q, k, v = self._heads(own.pad(query)), self._heads(rows.pad(key)), self._heads(rows.pad(value))
         dropout = self.attention_dropout if self.training else 0.0
-        if keep is not None or (q.requires_grad and q.device.type == "cpu"):
-            # The fused kernel's backward is four times slower than plain products on CPUs at these lengths.
+        plainly = q.device.type == "cpu" and (q.requires_grad or k.shape[2] < FUSED_FROM)
+        if keep is not None or plainly:
             weights = _weights(q, k, rows)
             if keep is not None:
                 keep.append(weights)
@@ -144,8 +146,8 @@ class Attention(nn.Module):
 
 def _weights(query: Tensor, key: Tensor, rows: Rows) -> Tensor:
     """Return softmax weights (B, H, L, S) of heads `query` (B, H, L, D / H) and `key` (B, H, S, D / H)."""
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    return (scores + rows.bias(scores.dtype)).softmax(-1)
+    products = query @ key.transpose(-1, -2)
+    return torch.add(rows.bias(products.dtype), products, alpha=query.shape[-1] ** -0.5).softmax(-1)
 
 
 class FeedForward(nn.Module):

@@ -122,7 +122,8 @@ Forward = Callable[[Tensor | None, Tensor | None], Output]
 
 
 def symmetric_kl(first: Tensor, second: Tensor, distribution: Distribution = "softmax") -> Tensor:
-    """Return KL(p, q) + KL(q, p), the mean over the examples of two sets of logits (B, C)."""
+    """Return KL(p, q) + KL(q, p), the mean over the examples of two sets of logits (B, C), in float32."""
+    first, second = first.float(), second.float()
     if distribution == "sigmoid":  # C yes-or-no distributions, summed
         gap = first - second
         return ((torch.sigmoid(first) - torch.sigmoid(second)) * gap).sum(-1).mean()

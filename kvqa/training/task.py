@@ -196,8 +196,12 @@ def backward(
         with mixed_precision(device):
             return batch.forward(Embeddings(words, visual))
 
+    def loss_of(output: Tensor) -> Tensor:
+        with mixed_precision(device):  # which takes losses in float32
+            return batch.loss(output)
+
     given = Perturbable(*batch.embeddings, batch.words_mask, batch.visual_mask)
-    return adversarial_step(forward, given, batch.loss, adversarial).loss
+    return adversarial_step(forward, given, loss_of, adversarial).loss
 
 
 def _slow_text(optimizer: torch.optim.Optimizer, model: nn.Module, stage: TaskStage) -> None:
