@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from kvqa.data.datasets import Dataset
 from kvqa.data.fvqa import FvqaDataset
 from kvqa.data.gold import allowed_facts, fact_file, facts_of_source
 from kvqa.data.nlvr import read_nlvr
-from kvqa.data.pretrain_pairs import gather_pairs, picture_key
+from kvqa.data.pretrain_pairs import gather_pairs, gather_photos, picture_key
 from kvqa.errors import InputError
 from kvqa.models.pretrained import read_pretrained_folder
 from kvqa.models.text import TextFolder
@@ -23,8 +24,11 @@ from kvqa.training.experiment import Experiment
 from kvqa.training.finetune import TrainingReport, finetune, split_by_image
 from kvqa.training.nlvr import NlvrExperiment
 from kvqa.training.nlvr import train as train_statements
-from kvqa.training.pretrain import Advance, PretrainingReport, pretrain
+from kvqa.training.photo_config import PhotoPretraining
+from kvqa.training.photos import pretrain_photos as recipe_of_photos
+from kvqa.training.pretrain import PretrainingReport, pretrain
 from kvqa.training.pretrain_config import Pretraining
+from kvqa.training.pretrain_loop import Advance
 from kvqa.training.read import train_reading
 from kvqa.training.task import TaskExperiment, TaskReport
 from kvqa.vision.regions import read_region_folder
@@ -107,6 +111,30 @@ def pretrain_encoder(
     experiment = read_config(config, Pretraining, seed=seed, held_out=held_out)
     data = gather_pairs(root, seen=experiment.seen, texts=experiment.texts, leave_out=experiment.leave_out)
     return pretrain(experiment, data, out, provenance={"commit": commit()}, log=log, advance=advance)
+
+
+def pretrain_photos(
+    config: Path,
+    *,
+    root: Path,
+    out: Path,
+    seed: int | None = None,
+    held_out: float | None = None,
+    log: Callable[[str], None] = print,
+    advance: Advance | None = None,
+) -> PretrainingReport:
+    """Pretrain an encoder that reads photos as `config` says and leave it in `out`; see `pretrain_encoder`.
+
+    Raises:
+        InputError: if settings, models or data are not sound.
+    """
+    experiment = read_config(config, PhotoPretraining, seed=seed, held_out=held_out)
+    data = gather_photos(root, photos=experiment.photos, texts=experiment.texts, leave_out=experiment.leave_out)
+    vision = experiment.model.encoder.vision
+    if vision.model and (root / vision.model).is_dir():
+        encoder = replace(experiment.model.encoder, vision=replace(vision, model=str(root / vision.model)))
+        experiment = replace(experiment, model=replace(experiment.model, encoder=encoder))
+    return recipe_of_photos(experiment, data, out, provenance={"commit": commit()}, log=log, advance=advance)
 
 
 def train_task(

@@ -43,7 +43,7 @@ def quicken(model: nn.Module, *, bfloat16: bool) -> None:
         transformer.set_attn_implementation(ATTENTION)
         for module in transformer.modules():
             if bfloat16 and isinstance(module, nn.Linear):
-                module.forward = HalfProduct(module)  # type: ignore[method-assign]
+                module.forward = HalfProduct(module)  # type: ignore[assignment, method-assign]
 
 
 class HalfProduct:

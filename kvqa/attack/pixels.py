@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from kvqa.attack.curves import AttackBatch
-from kvqa.data.images import read_image
+from kvqa.data.images import middle, read_image
 from kvqa.errors import InputError
 from kvqa.models.perturbation import Parts
 
@@ -73,14 +73,14 @@ def photo_batches(model: Path, photos: Sequence[tuple[Path, int]], *, batch: int
 
 def prepare(image: Image.Image, settings: dict[str, Any]) -> NDArray[np.float32]:
     """Return pixels (3, H, W) in [0, 1]: the shorter side brought to size, then the middle cut out."""
-    short, crop = int(settings["size"]["shortest_edge"]), settings["crop_size"]
-    scale = short / min(image.size)
-    size = tuple(max(short, round(side * scale)) for side in image.size)
-    resized = image.convert("RGB").resize((size[0], size[1]), Image.Resampling(settings.get("resample", 2)))
-    height, width = int(crop["height"]), int(crop["width"])
-    left, top = (resized.width - width) // 2, (resized.height - height) // 2
-    values = np.asarray(resized.crop((left, top, left + width, top + height)), dtype=np.float32) / 255
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    crop = settings["crop_size"]
+    return middle(
+        image,
+        short=int(settings["size"]["shortest_edge"]),
+        height=int(crop["height"]),
+        width=int(crop["width"]),
+        resample=settings.get("resample", 2),
+    )
 
 
 def _load(folder: Path) -> tuple[Any, dict[str, Any]]:

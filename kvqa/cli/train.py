@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OPTIONS = {
     "pretraining": {"seed", "held_out"},
+    "photos": {"seed", "held_out"},
     "fvqa": {"kb", "split", "seed", "held_out", "init"},
     "nlvr": {"split", "seed"},
     "other": {"kb", "split", "seed", "held_out", "own_facts", "regions", "vectors"},
@@ -61,9 +62,10 @@ def train(
     def log(line: str) -> None:
         notes.print(Text(line), soft_wrap=True)
 
-    if task == "pretraining":
+    if task in ("pretraining", "photos"):
+        recipe = build.pretrain_encoder if task == "pretraining" else build.pretrain_photos
         with build_progress(notes) as advance:
-            pretrained = build.pretrain_encoder(config, root=root, out=out, log=log, advance=advance, **given)
+            pretrained = recipe(config, root=root, out=out, log=log, advance=advance, **given)
         show_pretraining(pretrained, out, console)
     elif task == "fvqa":
         if kb is None:

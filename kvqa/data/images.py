@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kvqa.errors import InputError
@@ -45,6 +46,18 @@ def read_image(path: str | Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise any of these
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is damaged or cut short ({reason}); fetch or export the file again") from None
+
+
+def middle(
+    image: Image.Image, *, short: int, height: int, width: int, resample: int = Image.Resampling.BILINEAR
+) -> NDArray[np.float32]:
+    """Return pixels (3, height, width) in [0, 1]: the shorter side brought to `short`, then the middle cut out."""
+    scale = short / min(image.size)
+    size = tuple(max(short, round(side * scale)) for side in image.size)
+    resized = image.convert("RGB").resize((size[0], size[1]), Image.Resampling(resample))
+    left, top = (resized.width - width) // 2, (resized.height - height) // 2
+    values = np.asarray(resized.crop((left, top, left + width, top + height)), dtype=np.float32) / 255
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
 def _check_file(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Image-text pairs for pretraining, from the readers of the data sets: a text and what is seen in its picture.
+"""Image-text pairs for pretraining, from the readers of the data sets: a text and its picture, seen or as a photo.
 
 Three lists of sources say what is read. `seen`: where what is seen in a picture comes from. `texts`: where texts come
 from; a text is used if something is seen in its picture. `leave_out`: evaluation splits, whose pictures are dropped
 whatever source they come from. Pictures are recognised across data sets (COCO number, Flickr id, or file name).
+For models that read pixels, folders of photos take the place of `seen`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from kvqa.data.published import COCO_NAME, FLICKR_NAME
 from kvqa.errors import InputError
 from kvqa.vision.regions import Regions, read_regions
 
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 REGION_FILES = "regions"
 """Name of a source in `seen` that is a folder of region files, `<photo>.regions.json`."""
 
@@ -58,7 +60,8 @@ class Pair:
     Attributes:
         text: A question, or a sentence about the picture or a part of it.
         picture: Identity of the picture, the same in all data sets.
-        regions: Objects and tags seen in it; no captions, which may be the text itself.
+        regions: Objects and tags seen in it; no captions, which may be the text itself. Of a photo none, and the
+            photo's path as `regions.image`.
         answers: Of a question: answer and weight.
         facts: Sentences that belong to it: gold facts of a question, the picture's other sentences for a sentence.
         source: Where the text comes from.
@@ -84,7 +87,7 @@ class SourceReport:
     def __str__(self) -> str:
         return (
             f"{self.used} texts used, {self.evaluation} left out with pictures of evaluation splits, "
-            f"{self.unseen} of pictures in which nothing was seen, {self.double} doubles"
+            f"{self.unseen} of pictures that are not at hand or in which nothing was seen, {self.double} doubles"
         )
 
 
@@ -131,7 +134,41 @@ def gather_pairs(
         InputError: if a source is missing or broken, or no pair is left.
     """
     banned = {key for source in leave_out for key in _pictures(root, source)} | set(also_leave_out)
-    known = _seen(root, seen, banned)
+    return _gather(root, texts, _seen(root, seen, banned), banned, "seen")
+
+
+def gather_photos(
+    root: Path,
+    *,
+    photos: Sequence[str],
+    texts: Sequence[Source],
+    leave_out: Sequence[Source] = (),
+) -> Pairs:
+    """Read the pairs of texts and photos of all sources; the path of a photo is the `image` of its pair's regions.
+
+    Args:
+        root: Folder that all other folders are in.
+        photos: Folders, searched to any depth; where several have a photo, the first counts.
+        texts, leave_out: As of `gather_pairs`.
+
+    Raises:
+        InputError: if a folder or source is missing or broken, or no pair is left.
+    """
+    banned = {key for source in leave_out for key in _pictures(root, source)}
+    known: dict[str, Regions] = {}
+    for folder in photos:
+        if not (root / folder).is_dir():
+            raise InputError(f"{root / folder} is no folder; name a folder of photos")
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix.lower() in PHOTO_SUFFIXES:
+                known.setdefault(picture_key(path.name), unseen(str(path)))
+    return _gather(root, texts, known, banned, "photos")
+
+
+def _gather(
+    root: Path, texts: Sequence[Source], known: Mapping[str, Regions], banned: set[str], pictures: str
+) -> Pairs:
+    """Return the texts whose pictures are known, with what is known of them; `pictures` is the config's word for it."""
     found = Pairs(left_out=len(banned))
     taken: set[tuple[str, str]] = set()
     for source in texts:
@@ -150,7 +187,7 @@ def gather_pairs(
                 found.pairs.append(replace(pair, regions=known[pair.picture]))
     if not found.pairs:
         account = "; ".join(f"{name}: {report}" for name, report in found.report.items())
-        raise InputError(f"no image-text pair is left ({account}); give more sources in seen or texts")
+        raise InputError(f"no image-text pair is left ({account}); give more sources in {pictures} or texts")
     return found
 
 

@@ -133,6 +133,7 @@ class CrossModal(NamedTuple):
         words: (B, T, S) states of the language encoder, before words and picture met.
         vision_mask: (B, R) bool, which vision states are real.
         attentions: On request.
+        seen: (B, R, D) states of the vision encoder, before words and picture met.
     """
 
     language: Tensor
@@ -141,6 +142,7 @@ class CrossModal(NamedTuple):
     words: Tensor
     vision_mask: Tensor
     attentions: Attentions | None = None
+    seen: Tensor | None = None
 
 
 class Inputs(Protocol):
@@ -237,7 +239,8 @@ class CrossModalEncoder(nn.Module):
             packed: Do no work on padding. The results at real positions are the same; at padding they are copies.
         """
         kept = Attentions() if attentions else None
-        words, language, vision, told, seen = self._meet(embeddings, inputs, kept, packed=packed)
+        words, alone, told, seen = self._apart(embeddings, inputs, kept, packed=packed)
+        language, vision = self._meet(words, alone)
         cross = None if kept is None else kept.cross
         if self.fusion == "merged":
             language, vision = merge(self.cross, language, vision, told, seen, keep=cross)
@@ -245,7 +248,9 @@ class CrossModalEncoder(nn.Module):
             for layer in self.cross:
                 language, vision = layer(language, vision, told, seen, keep=cross)
         language, vision = told.pad(language), seen.pad(vision)  # (B, T, D), (B, R, D)
-        return CrossModal(language, vision, self._pool(language, vision), told.pad(words), seen.mask, kept)
+        return CrossModal(
+            language, vision, self._pool(language, vision), told.pad(words), seen.mask, kept, seen.pad(alone)
+        )
 
     def forward(self, inputs: Inputs, *, attentions: bool = False, packed: bool = False) -> CrossModal:
         """Encode a batch; see `encode`."""
@@ -256,7 +261,8 @@ class CrossModalEncoder(nn.Module):
         if self.fusion == "merged" or self.pool == "both" or not self.cross:
             out: Tensor = self(inputs, packed=packed).pooled
             return out
-        _, language, vision, told, seen = self._meet(self.embed(inputs), inputs, None, packed=packed)
+        words, alone, told, seen = self._apart(self.embed(inputs), inputs, None, packed=packed)
+        language, vision = self._meet(words, alone)
         *layers, last = self.cross
         for layer in layers:
             language, vision = layer(language, vision, told, seen)
@@ -307,16 +313,20 @@ class CrossModalEncoder(nn.Module):
             return repeated.pack(rows.pad(states)[inputs.picture]), repeated
         return states, rows
 
-    def _meet(
+    def _apart(
         self, embeddings: Embeddings, inputs: Inputs, kept: Attentions | None, *, packed: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Rows, Rows]:
-        """Return words, and language and vision states of one width with their rows, as the first cross layer reads."""
+    ) -> tuple[Tensor, Tensor, Rows, Rows]:
+        """Return language and vision states before they have met, and their rows."""
         words, told = self.encode_words(embeddings.words, inputs, kept, packed=packed)
         vision, seen = self.encode_vision(embeddings.vision, inputs, kept, packed=packed)
-        language = self.bridge(words)
+        return words, vision, told, seen
+
+    def _meet(self, words: Tensor, vision: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both sides in one width, and told apart, as the first cross layer reads them."""
+        language: Tensor = self.bridge(words)
         if self.modality is not None:
             language, vision = language + self.modality.weight[0], vision + self.modality.weight[1]
-        return words, language, vision, told, seen
+        return language, vision
 
     def _pool(self, language: Tensor, vision: Tensor) -> Tensor:
         first = language[:, 0] if self.pool == "language" else torch.cat([language[:, 0], vision[:, 0]], dim=-1)

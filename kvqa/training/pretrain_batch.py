@@ -128,7 +128,7 @@ class PairCollator:
             counted=counted,
             sentence_ids=sentence_ids,
             sentence_mask=sentence_mask,
-            same=_same([p.picture for p in pairs]) | _same([p.text for p in pairs]),
+            same=same_names([p.picture for p in pairs]) | same_names([p.text for p in pairs]),
         )
 
     def _objects(self, examples: Sequence[Example], real: Tensor) -> Tensor:
@@ -198,7 +198,8 @@ def _without(example: Example, masked: Tensor) -> Example:
     )
 
 
-def _same(names: Sequence[str]) -> Tensor:
+def same_names(names: Sequence[str]) -> Tensor:
+    """Return (B, B) bool, True where two of B names are equal."""
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     column = torch.tensor([numbers[name] for name in names])
     return column[:, None] == column[None, :]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,11 @@ class PretrainingModel(nn.Module):
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum."""
         return torch.stack([getattr(self.settings, name) * loss for name, loss in losses.items()]).sum()
+
+    def started(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that start trained: those of the sentence encoder's form."""
+        yield from self.encoder.tuned.parameters()
+        yield from self.encoder.sentence.parameters()
 
     def _apart(self, batch: PretrainBatch) -> tuple[Tensor, Tensor]:
         """Return sentences (B, S) and pictures (B, D) that know nothing of each other."""

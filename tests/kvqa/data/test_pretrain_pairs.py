@@ -25,7 +25,7 @@ def test_texts_of_one_source_meet_what_another_saw() -> None:
     assert sum(dict(found.pairs[1].answers).values()) == 10
     assert str(found.report["vqa2 train"]) == (
         "2 texts used, 0 left out with pictures of evaluation splits, "
-        "1 of pictures in which nothing was seen, 0 doubles"
+        "1 of pictures that are not at hand or in which nothing was seen, 0 doubles"
     )
     assert found.report["okvqa train"].double == 1 and found.pictures == ["coco:9"]
     assert common_labels(found.pairs, limit=1) == ("kettle",)

@@ -21,9 +21,10 @@ from kvqa.models.encoder import EncoderConfig
 from kvqa.models.model import InputConfig, KvqaModel, ModelConfig
 from kvqa.models.pretrained import read_pretrained_folder, start_from
 from kvqa.models.text import TextFolder
-from kvqa.training.pretrain import choose_precision, plan_epoch, pretrain, split_pictures
+from kvqa.training.pretrain import pretrain, split_pictures
 from kvqa.training.pretrain_batch import PairCollator
 from kvqa.training.pretrain_config import ObjectiveConfig, Pretraining, PretrainModel, RunConfig
+from kvqa.training.pretrain_loop import choose_precision, plan_epoch
 from kvqa.training.pretrain_model import build_pretraining, checkpoint_layers, load_pretraining
 from kvqa.vision.regions import Region, Regions
 
