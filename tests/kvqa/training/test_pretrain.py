@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from kvqa.training.pretrain_config import ObjectiveConfig, Pretraining, Pretrain
 from kvqa.training.pretrain_loop import choose_precision, plan_epoch
 from kvqa.training.pretrain_model import build_pretraining, checkpoint_layers, load_pretraining
 from kvqa.vision.regions import Region, Regions
+from retrieval.precision import fast_bfloat16
 
 TINY = EncoderConfig(tuned_layers=1, width=16, heads=2, hidden=16, cross_layers=1, feature_width=4)
 ALL = ObjectiveConfig(contrastive=0.5, negatives=2)
@@ -165,20 +167,16 @@ def test_two_processes_do_what_one_does_that_accumulates_two(tiny_text: Path, tm
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
 def test_compiled_training_has_the_same_losses(
     tiny_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compile_ = torch.nn.Module.compile
-
-    def traced(module: torch.nn.Module, **options: Any) -> None:
-        compile_(module, **options, backend="eager")  # traced as for the real one, without minutes of C++
-
-    monkeypatch.setattr(torch.nn.Module, "compile", traced)
-    for name, compiled in (("plain", False), ("traced", True)):
+    monkeypatch.setattr("torch._inductor.config.fallback_random", True)  # dropout as without compiling
+    for name, compiled in (("plain", False), ("compiled", True)):
         pretrain(_experiment(tiny_text, steps=3, compile=compiled), DATA, tmp_path / name, log=_quiet)
-    plain, found = ([json.loads(line) for line in _curve(tmp_path / name)] for name in ("plain", "traced"))
+    plain, found = ([json.loads(line) for line in _curve(tmp_path / name)] for name in ("plain", "compiled"))
     for a, b in zip(plain, found, strict=True):
-        assert b == pytest.approx(a, rel=1e-4)
+        assert b == pytest.approx(a, rel=1e-2 if fast_bfloat16() else 1e-4)
 
 
 def test_checkpointing_changes_no_gradient(tiny_text: Path) -> None:
