@@ -10,10 +10,11 @@ import torch
 
 from kvqa.config import read_config
 from kvqa.data.datasets import Dataset
+from kvqa.data.features import FeatureStore
 from kvqa.data.fvqa import FvqaDataset
 from kvqa.data.gold import allowed_facts, fact_file, facts_of_source
 from kvqa.data.nlvr import read_nlvr
-from kvqa.data.pretrain_pairs import gather_pairs, gather_photos, picture_key
+from kvqa.data.pretrain_pairs import gather_features, gather_pairs, gather_photos, picture_key
 from kvqa.errors import InputError
 from kvqa.models.pretrained import read_pretrained_folder
 from kvqa.models.text import TextFolder
@@ -129,12 +130,18 @@ def pretrain_photos(
         InputError: if settings, models or data are not sound.
     """
     experiment = read_config(config, PhotoPretraining, seed=seed, held_out=held_out)
-    data = gather_photos(root, photos=experiment.photos, texts=experiment.texts, leave_out=experiment.leave_out)
+    texts, leave_out, store = experiment.texts, experiment.leave_out, None
+    if experiment.features:
+        store = FeatureStore(root / experiment.features)
+        data = gather_features(root, store, texts=texts, leave_out=leave_out)
+    else:
+        data = gather_photos(root, photos=experiment.photos, texts=texts, leave_out=leave_out)
     vision = experiment.model.encoder.vision
     if vision.model and (root / vision.model).is_dir():
         encoder = replace(experiment.model.encoder, vision=replace(vision, model=str(root / vision.model)))
         experiment = replace(experiment, model=replace(experiment.model, encoder=encoder))
-    return recipe_of_photos(experiment, data, out, provenance={"commit": commit()}, log=log, advance=advance)
+    provenance = {"commit": commit()}
+    return recipe_of_photos(experiment, data, out, store=store, provenance=provenance, log=log, advance=advance)
 
 
 def train_task(

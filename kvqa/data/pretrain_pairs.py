@@ -165,6 +165,24 @@ def gather_photos(
     return _gather(root, texts, known, banned, "photos")
 
 
+def gather_features(
+    root: Path, images: Iterable[str], *, texts: Sequence[Source], leave_out: Sequence[Source] = ()
+) -> Pairs:
+    """Read the pairs of texts and pictures that have features; the id of an image is the `image` of its pair's regions.
+
+    Args:
+        images: Ids, file names with or without the end.
+
+    Raises:
+        InputError: if a source is missing or broken, or no pair is left.
+    """
+    banned = {key for source in leave_out for key in _pictures(root, source)}
+    known: dict[str, Regions] = {}
+    for image in images:
+        known.setdefault(picture_key(image if Path(image).suffix else f"{image}.jpg"), unseen(image))
+    return _gather(root, texts, known, banned, "features")
+
+
 def _gather(
     root: Path, texts: Sequence[Source], known: Mapping[str, Regions], banned: set[str], pictures: str
 ) -> Pairs:

@@ -1,4 +1,4 @@
-"""What pretraining on photos is: every setting, as one complete YAML file holds it."""
+"""What pretraining on photos or their features is: every setting, as one complete YAML file holds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kvqa.data.pretrain_pairs import Source
 from kvqa.models.crossmodal import CrossModalConfig
 from kvqa.training.pretrain_config import RunConfig
 
-TERMS = ("words", "patches", "matching", "contrastive")
+TERMS = ("words", "features", "patches", "matching", "contrastive")
 """Objectives of this recipe in the order of the log."""
 
 
@@ -19,17 +19,19 @@ class PhotoObjectives:
     """Weights of the objectives, 0 switches one off; see `kvqa.training.pretrain_objectives`.
 
     Attributes:
-        words, patches, matching, contrastive: Weights. `patches` needs an encoder that reads pixels itself
-            (`vision.kind: pixels`).
-        word_rate, patch_rate: Shares that are masked.
+        words, features, patches, matching, contrastive: Weights. `features` needs an encoder that reads features
+            (`vision.kind` regions, grid or patches), `patches` one that reads pixels itself (pixels).
+        word_rate, region_rate, patch_rate: Shares that are masked; regions are whatever has features.
         swap: Share of swapped sentences; without `matching` none is swapped.
     """
 
     words: float = 1.0
+    features: float = 0.0
     patches: float = 0.0
     matching: float = 1.0
     contrastive: float = 1.0
     word_rate: float = 0.15
+    region_rate: float = 0.15
     patch_rate: float = 0.6
     swap: float = 0.5
 
@@ -40,7 +42,7 @@ class PhotoObjectives:
         for name in TERMS:
             if getattr(self, name) < 0:
                 yield f"objectives: {name} {getattr(self, name)} is negative"
-        for name in ("word_rate", "patch_rate", "swap"):
+        for name in ("word_rate", "region_rate", "patch_rate", "swap"):
             if not 0 <= getattr(self, name) < 1:
                 yield f"objectives: {name} {getattr(self, name)} is not in [0, 1)"
 
@@ -50,11 +52,11 @@ class PhotoModelConfig:
     """The encoder that is pretrained, and how texts and photos are brought to it.
 
     Attributes:
-        encoder: With `vision.kind` pixels or backbone.
+        encoder: With `vision.kind` pixels or backbone for photos; regions, grid or patches for features.
         tokenizer: Folder or installed package with a `tokenizer.json`; empty: that of `encoder.language.model`.
         max_tokens: Longer texts are cut.
         short, size: The shorter side of a photo is brought to `short` pixels, and `size` x `size` are cut out of its
-            middle.
+            middle. Features have none of this.
         mean, std: Of each colour; what the backbone was trained with.
         freeze_text, freeze_vision: Leave language encoder or backbone as they were loaded.
     """
@@ -73,8 +75,6 @@ class PhotoModelConfig:
         """Yield what is wrong with the values."""
         encoder = self.encoder
         yield from (f"model.encoder: {problem}" for problem in encoder.problems())
-        if encoder.vision.kind not in ("pixels", "backbone"):
-            yield f"model.encoder.vision.kind {encoder.vision.kind!r} reads no photos; use pixels or backbone"
         if encoder.vision.kind == "pixels" and self.size % encoder.vision.patch:
             yield f"model.size {self.size} is not a multiple of the patch, {encoder.vision.patch}"
         if not 0 < self.size <= self.short:
@@ -97,15 +97,17 @@ class PhotoPretraining:
         name: Goes into reports and manifests.
         task: Always `photos`; tells this file from other experiments.
         seed: Of everything random.
-        photos: Folders of photos, searched to any depth.
+        photos: Folders of photos, searched to any depth; or none, with `features`.
+        features: Folder of features (`kvqa features`), in place of photos.
         texts, leave_out: Sources, see `kvqa.data.pretrain_pairs`. `leave_out` names the splits that models made from
             this one will be scored on.
         held_out: Share of the photos kept aside, on which losses and search are shown.
     """
 
     name: str
-    photos: tuple[str, ...]
     texts: tuple[Source, ...]
+    photos: tuple[str, ...] = ()
+    features: str = ""
     leave_out: tuple[Source, ...] = ()
     task: Literal["photos"] = "photos"
     seed: int = 0
@@ -125,8 +127,15 @@ class PhotoPretraining:
                 yield f"texts: {source} is an evaluation split; pretrain on another one"
         if not 0 <= self.held_out < 0.9:
             yield f"held_out {self.held_out} is not in [0, 0.9)"
-        if self.objectives.patches and self.model.encoder.vision.kind != "pixels":
-            yield "objectives.patches needs model.encoder.vision.kind pixels; set it to 0 for a backbone"
+        kind = self.model.encoder.vision.kind
+        if bool(self.photos) == bool(self.features):
+            yield "give either photos or features"
+        if (kind in ("pixels", "backbone")) == bool(self.features):
+            yield f"model.encoder.vision.kind {kind!r} does not read {'features' if self.features else 'photos'}"
+        if self.objectives.patches and kind != "pixels":
+            yield "objectives.patches needs model.encoder.vision.kind pixels; set it to 0"
+        if self.objectives.features and not self.features:
+            yield "objectives.features needs features; set it to 0"
         yield from self.model.problems()
         yield from self.objectives.problems()
         yield from self.run.problems()

@@ -1,4 +1,4 @@
-"""A cross-modal encoder that reads photos, with the heads of pretraining: a batch in, the losses out."""
+"""A cross-modal encoder that reads photos or features, with the heads of pretraining: a batch in, the losses out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from torch.nn import functional as F
 
 from kvqa.data.pairs import Pairs
 from kvqa.models.crossmodal import CrossModal, CrossModalConfig, CrossModalEncoder, build_encoder
-from kvqa.models.heads import MaskedWordHead, MatchingHead
+from kvqa.models.heads import MaskedWordHead, MatchingHead, VisualHeads
 from kvqa.models.language import AutoText
 from kvqa.models.text import TextEncoder, mean_pool
 from kvqa.models.vision_embedding import Backbone
 from kvqa.training.photo_batch import PhotoBatch
 from kvqa.training.photo_config import PhotoModelConfig, PhotoObjectives
-from kvqa.training.pretrain_objectives import ContrastiveLoss, MaskedWordLoss, MatchingLoss, PatchLoss
+from kvqa.training.pretrain_objectives import (
+    ContrastiveLoss,
+    MaskedWordLoss,
+    MatchingLoss,
+    PatchLoss,
+    RegionFeatureLoss,
+)
 
 
 class PhotoModel(nn.Module):
@@ -51,6 +57,7 @@ class PhotoModel(nn.Module):
         out: CrossModal = self.encoder(batch.pairs)
         arguments: dict[str, tuple[Tensor, ...]] = {
             "words": (out.language, batch.words),
+            "features": (out.vision, batch.features, batch.regions, batch.real),
             "patches": (out.vision, batch.patches, batch.masked),
             "matching": (out.pooled, batch.matched),
         }
@@ -109,6 +116,9 @@ def _objectives(language: nn.Module, config: CrossModalConfig, settings: PhotoOb
         head = MaskedWordHead(config.width, words.num_embeddings, word_width=words.embedding_dim)
         head.tie(words)
         found["words"] = MaskedWordLoss(head)
+    if settings.features:
+        heads = VisualHeads(config.width, objects=0, attributes=0, features=config.vision.feature_width)
+        found["features"] = RegionFeatureLoss(heads, normaliser=1 / max(settings.region_rate, 1e-6))
     if settings.patches:
         found["patches"] = PatchLoss(config.width, config.vision.patch)
     if settings.matching:

@@ -1,4 +1,4 @@
-"""The pretraining recipe of encoders that read photos: captions and pixels, from scratch or from loaded models.
+"""The pretraining recipe of encoders that read photos or their features, with captions and questions as texts.
 
 The folder of a run: `encoder/` (of `kvqa.models.encoder_folder`, for whatever comes next), `heads.safetensors`,
 `tokenizer.json`, `experiment.json` (every setting), `pictures.txt` (identities of the photos it was trained on),
@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from kvqa.data import pairs as tensors
-from kvqa.data.pretrain_pairs import Pair, Pairs
+from kvqa.data.features import FeatureStore
+from kvqa.data.pretrain_pairs import Pairs
 from kvqa.errors import InputError
 from kvqa.models.encoder_folder import WEIGHTS, load_encoder, save_encoder
 from kvqa.models.text import TextFolder
@@ -44,13 +44,15 @@ def pretrain_photos(
     data: Pairs,
     out: Path,
     *,
+    store: FeatureStore | None = None,
     provenance: Mapping[str, str] | None = None,
     log: Log = print,
     advance: Advance | None = None,
 ) -> PretrainingReport:
-    """Train on the texts and photos of `data` (of `gather_photos`) and leave the folder in `out`.
+    """Train on the texts and photos of `data` (of `gather_photos` or `gather_features`) and leave the folder in `out`.
 
     Args:
+        store: The features, for an encoder that reads features.
         provenance: Goes into the manifest.
         advance: Called with a name, finished pairs and all pairs, for a bar.
 
@@ -65,7 +67,7 @@ def pretrain_photos(
     config = experiment.model
     tokenizer = TextFolder.find(config.tokenizer or config.encoder.language.model).tokenizer()
     model = PhotoModel(config, experiment.objectives)
-    collators = [PhotoCollator(pairs, tokenizer, config, experiment.objectives) for pairs in (kept, aside)]
+    collators = [PhotoCollator(pairs, tokenizer, config, experiment.objectives, store=store) for pairs in (kept, aside)]
     run = PretrainRun(experiment, model, collators[0], out, log)
     for name, account in data.report.items():
         run.say(f"{name}: {account}")
@@ -100,7 +102,8 @@ def search_recall(model: PhotoModel, collator: PhotoCollator, *, batch: int = 32
         found = []
         for start in range(0, len(rows), batch):
             part = [pairs[i] for i in rows[start : start + batch]]
-            found.append(model.search_vectors(_own(collator, part).to(device))[side])
+            whole = collator.pictured([pair.text for pair in part], part)
+            found.append(model.search_vectors(whole.to(device))[side])
         return torch.cat(found).cpu()
 
     scores = vectors(range(len(pairs)), 0) @ vectors([row[p] for p in pictures], 1).T  # (N texts, I photos)
@@ -113,10 +116,6 @@ def search_recall(model: PhotoModel, collator: PhotoCollator, *, batch: int = 32
         for name, rank in (("photo", photo_rank), ("text", text_rank))
         for k in (1, 10)
     }
-
-
-def _own(collator: PhotoCollator, pairs: Sequence[Pair]) -> tensors.Pairs:
-    return tensors.Pairs(*collator.tokens([pair.text for pair in pairs]), collator.photos(pairs))
 
 
 def load_photo_model(folder: Path) -> tuple[PhotoModel, Tokenizer]:

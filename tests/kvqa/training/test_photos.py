@@ -26,7 +26,11 @@ from kvqa.training.photos import load_photo_model, pretrain_photos, search_recal
 from kvqa.training.pretrain_config import RunConfig
 
 COLOURS = {"cat": (20, 160, 40), "dog": (30, 40, 200), "cup": (210, 30, 20)}
-CAPTIONS = {"cat": ("a cat on the table", "a cat sits"), "dog": ("a dog", "the dog runs"), "cup": ("a cup", "red cup .")}
+CAPTIONS = {
+    "cat": ("a cat on the table", "a cat sits"),
+    "dog": ("a dog", "the dog runs"),
+    "cup": ("a cup", "red cup ."),
+}
 OBJECTIVES = PhotoObjectives(patches=0.5)
 
 
@@ -67,8 +71,8 @@ def _experiment(text: Path, objectives: PhotoObjectives = OBJECTIVES, **run: Any
     settings: dict[str, Any] = {"epochs": 2, "batch": 6, "save_every": 2, "trackers": (), "lr_new": 3e-3, **run}
     return PhotoPretraining(
         "tiny",
-        ("flickr8k",),
         (Source("flickr8k", "flickr8k", "all"),),
+        ("flickr8k",),
         held_out=0.25,
         model=PhotoModelConfig(encoder, max_tokens=8, short=16, size=16),
         objectives=objectives,
@@ -221,7 +225,7 @@ def test_problems_are_told_together(tiny_text: Path) -> None:
     model = replace(experiment.model, encoder=regions, size=20, short=16, max_tokens=2, freeze_vision=True)
     wrong = replace(experiment, model=model, held_out=1.0, objectives=replace(OBJECTIVES, words=-1.0, patch_rate=1.0))
     found = "; ".join(wrong.problems())
-    for part in ("reads no photos", "size 20", "leaves no word", "freeze_vision", "held_out 1.0", "words -1.0"):
+    for part in ("does not read photos", "size 20", "leaves no word", "freeze_vision", "held_out 1.0", "words -1.0"):
         assert part in found
     assert "patch_rate 1.0" in found and "objectives.patches needs" in found
 
