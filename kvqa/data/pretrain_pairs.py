@@ -171,7 +171,7 @@ def gather_features(
     """Read the pairs of texts and pictures that have features; the id of an image is the `image` of its pair's regions.
 
     Args:
-        images: Ids, file names with or without the end.
+        images: Ids: file names with or without the end, or the numbers of COCO photos.
 
     Raises:
         InputError: if a source is missing or broken, or no pair is left.
@@ -179,7 +179,8 @@ def gather_features(
     banned = {key for source in leave_out for key in _pictures(root, source)}
     known: dict[str, Regions] = {}
     for image in images:
-        known.setdefault(picture_key(image if Path(image).suffix else f"{image}.jpg"), unseen(image))
+        name = f"coco:{int(image)}" if image.isdecimal() else image if Path(image).suffix else f"{image}.jpg"
+        known.setdefault(picture_key(name), unseen(image))
     return _gather(root, texts, known, banned, "features")
 
 

@@ -67,7 +67,7 @@ def grid_features(
                 continue
             cells = next(seen)  # (h, w, C)
             boxes = (grid_boxes(*cells.shape[:2]) * size).numpy()
-            rows = cells.flatten(0, 1).numpy().copy()
+            rows = cells.flatten(0, 1).numpy().astype(np.float16)
             # In a plain piece of sky nothing may fire; rows of zeros are for what was never computed.
             rows[~rows.any(axis=1), 0] = LEAST
             yield ImageFeatures(path.name, size, size, boxes, rows)

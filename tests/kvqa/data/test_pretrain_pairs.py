@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kvqa.data.pretrain_pairs import Source, common_answers, common_labels, gather_pairs, picture_key
+from kvqa.data.pretrain_pairs import Source, common_answers, common_labels, gather_features, gather_pairs, picture_key
 from kvqa.errors import InputError
 from kvqa.vision.regions import Region, Regions, write_regions
 
@@ -68,3 +68,11 @@ def test_sources_that_are_not_there_are_named() -> None:
     assert list(OKVQA.problems()) == list(Source("regions", "x").problems()) == []
     assert list(Source("okvqa", "x", "test").problems()) == ["okvqa has no split 'test'; use one of: train, val"]
     assert next(Source("okvqb", "x").problems()).startswith("there is no data set 'okvqb'; use one of: vqa2")
+
+
+def test_texts_meet_the_images_that_have_features() -> None:
+    for image in ("COCO_train2014_000000000009", "9", "COCO_train2014_000000000009.jpg"):  # as published, or numbered
+        found = gather_features(FIXTURES, [image], texts=[VQA2])
+        assert [(pair.picture, pair.regions.image) for pair in found.pairs] == [("coco:9", image)] * 2
+    with pytest.raises(InputError, match="give more sources in features or texts"):
+        gather_features(FIXTURES, ["10"], texts=[VQA2])

@@ -1,7 +1,9 @@
 """Pretraining on photos: coloured squares and captions that name what they show."""
 
 import json
-from dataclasses import replace
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from kvqa import build
 from kvqa.cli import app
+from kvqa.data.feature_files import write_features
+from kvqa.data.features import ImageFeatures
+from kvqa.data.images import read_image
 from kvqa.data.pairs import Pairs as Tensors
 from kvqa.data.pretrain_pairs import Pair, Pairs, Source, gather_photos
 from kvqa.errors import InputError
@@ -23,6 +29,7 @@ from kvqa.training.masking import IGNORE
 from kvqa.training.photo_batch import PhotoCollator
 from kvqa.training.photo_config import PhotoModelConfig, PhotoObjectives, PhotoPretraining
 from kvqa.training.photos import load_photo_model, pretrain_photos, search_recall
+from kvqa.training.pretrain import split_pictures
 from kvqa.training.pretrain_config import RunConfig
 
 COLOURS = {"cat": (20, 160, 40), "dog": (30, 40, 200), "cup": (210, 30, 20)}
@@ -141,14 +148,10 @@ def test_the_folder_loads_by_itself(whole: Path, data: Pairs, tiny_text: Path) -
 
 
 def _aside(data: Pairs, folder: Path) -> list[Pair]:
-    from kvqa.training.pretrain import split_pictures
-
     return split_pictures(data.pairs, 0.25, seed=0)[1]
 
 
 def test_altered_and_foreign_folders_are_refused(whole: Path, tmp_path: Path) -> None:
-    import shutil
-
     with pytest.raises(InputError, match=r"is no folder of a model pretrained on photos .*pretrain-photos"):
         load_photo_model(tmp_path)
     copy = tmp_path / "copy"
@@ -208,9 +211,30 @@ def test_a_frozen_backbone_stays_as_it_was_loaded(data: Pairs, tiny_text: Path, 
     assert text.norm() == pytest.approx(1, abs=1e-5) and photo.shape == (1, 256)
 
 
-def test_a_damaged_photo_is_named(root: Path, tiny_text: Path, tmp_path: Path) -> None:
-    import shutil
+def test_features_take_the_place_of_photos(data: Pairs, root: Path, tiny_text: Path, tmp_path: Path) -> None:
+    def items() -> Iterator[ImageFeatures]:
+        for pair in data.pairs[::2]:
+            colour = read_image(Path(pair.regions.image)).resize((1, 2))
+            rows = np.asarray(colour, dtype=np.float32).reshape(2, 3) / 255
+            boxes = np.array([[0, 0, 36, 12], [0, 12, 36, 24]], dtype=np.float32)
+            yield ImageFeatures(Path(pair.regions.image).name, 36, 24, boxes, np.tile(rows, 4))  # (2, 12)
 
+    write_features(items(), root / "grid")
+    experiment = _experiment(tiny_text, replace(OBJECTIVES, patches=0.0, features=1.0), epochs=40, save_every=500)
+    encoder = replace(experiment.model.encoder, vision=VisionConfig(kind="grid", feature_width=12, layers=1))
+    experiment = replace(experiment, photos=(), features="grid", model=replace(experiment.model, encoder=encoder))
+    assert list(experiment.problems()) == []
+    config = tmp_path / "grid.yaml"
+    config.write_text(json.dumps(asdict(experiment)))
+    found = build.pretrain_photos(config, root=root, out=tmp_path / "out", log=_quiet).held_out
+    first = [json.loads(line) for line in (tmp_path / "out" / "losses.jsonl").read_text().splitlines()[:6]]
+    assert found["features"] < 0.5 * max(line["features"] for line in first) and found["photo_at_1"] == 100.0
+    assert load_photo_model(tmp_path / "out")[0].config.encoder.vision.kind == "grid"
+    wrong = replace(experiment, photos=("flickr8k",))
+    assert "give either photos or features" in list(wrong.problems())
+
+
+def test_a_damaged_photo_is_named(root: Path, tiny_text: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "root")
     photo = sorted((tmp_path / "root" / "flickr8k" / "Images").iterdir())[3]
     photo.write_bytes(photo.read_bytes()[:200])
@@ -231,8 +255,6 @@ def test_problems_are_told_together(tiny_text: Path) -> None:
 
 
 def test_the_command_trains_what_the_config_says(root: Path, tiny_text: Path, tmp_path: Path) -> None:
-    from dataclasses import asdict
-
     config = tmp_path / "photos.yaml"
     config.write_text(json.dumps(asdict(_experiment(tiny_text, steps=2))))  # JSON is YAML
     arguments = ["train", str(config), "--root", str(root), "--out", str(tmp_path / "out")]
