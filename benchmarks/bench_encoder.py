@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from kvqa.data.pairs import Pairs
 from kvqa.models.crossmodal import CrossModalEncoder
 from kvqa.models.lxmert import from_transformers
+from kvqa.training.memory import keep_freed_memory
 from retrieval.precision import fast_bfloat16
 
 WORDS, REGIONS, CANDIDATES = 20, 36, 20
@@ -193,6 +194,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs=3, default=(9, 5, 5), help="language, vision, cross-modality")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # for both sides: what the system takes to find pages is not what is compared
     torch.manual_seed(0)
     from transformers import LxmertConfig, LxmertModel
 

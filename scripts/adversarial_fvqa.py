@@ -41,6 +41,7 @@ from kvqa.models.vision_embedding import VisionConfig
 from kvqa.training.adversarial import AdversarialSettings, Perturbable, adversarial_step
 from kvqa.training.encoder_stage import EncoderStage, SearchSpace, backward
 from kvqa.training.finetune import split_by_image
+from kvqa.training.memory import keep_freed_memory
 from kvqa.training.optim import adamw, linear_schedule
 from kvqa.training.targets import Targets
 from kvqa.vision.regions import box_geometry
@@ -232,6 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     examples = [e for e in FvqaDataset(options.root).examples("train0") if e.facts]
     large = KvqaModel(ModelConfig(inputs=InputConfig(max_tokens=48)), TextFolder.find())
     questions = read_questions(examples, large)

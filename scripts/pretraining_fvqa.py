@@ -34,6 +34,7 @@ from kvqa.models.pretrained import start_from
 from kvqa.models.text import TextFolder
 from kvqa.training.encoder_stage import EncoderStage, SearchSpace, train_encoder
 from kvqa.training.finetune import split_by_image
+from kvqa.training.memory import keep_freed_memory
 from kvqa.training.pretrain import pretrain
 from kvqa.training.pretrain_config import Pretraining
 from kvqa.training.targets import Targets
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
 
     experiment = read_config(options.config, Pretraining)
     experiment = replace(experiment, run=replace(experiment.run, steps=options.steps, batch=options.batch))

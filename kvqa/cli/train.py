@@ -51,7 +51,9 @@ def train(
     """Train a model on FVQA or another data set, or pretrain an encoder: what the config says."""
     from kvqa import build
     from kvqa.config import read_task
+    from kvqa.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     task = read_task(config)
     given = taken(
         config, task, kb=kb, split=split, seed=seed, held_out=held_out, init=init, own_facts=own_facts,
