@@ -93,9 +93,11 @@ def search_recall(model: PhotoModel, collator: PhotoCollator, *, batch: int = 32
     """
     device = next(model.parameters()).device
     pairs = collator.pairs
-    pictures = list(dict.fromkeys(collator.pictures))
-    row = {picture: collator.pictures.index(picture) for picture in pictures}
-    owner = torch.tensor([pictures.index(picture) for picture in collator.pictures])  # (N,)
+    first: dict[str, int] = {}  # a row of each picture
+    for row, picture in enumerate(collator.pictures):
+        first.setdefault(picture, row)
+    number = {picture: i for i, picture in enumerate(first)}
+    owner = torch.tensor([number[picture] for picture in collator.pictures])  # (N,)
     model.eval()
 
     def vectors(rows: Sequence[int], side: int) -> Tensor:
@@ -106,8 +108,8 @@ def search_recall(model: PhotoModel, collator: PhotoCollator, *, batch: int = 32
             found.append(model.search_vectors(whole.to(device))[side])
         return torch.cat(found).cpu()
 
-    scores = vectors(range(len(pairs)), 0) @ vectors([row[p] for p in pictures], 1).T  # (N texts, I photos)
-    own = owner[:, None] == torch.arange(len(pictures))
+    scores = vectors(range(len(pairs)), 0) @ vectors(list(first.values()), 1).T  # (N texts, I photos)
+    own = owner[:, None] == torch.arange(len(first))
     best = scores.masked_fill(~own, -torch.inf)
     photo_rank = (scores > best.max(1, keepdim=True).values).sum(1)
     text_rank = (scores > best.max(0, keepdim=True).values).sum(0)
