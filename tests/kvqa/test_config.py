@@ -9,6 +9,7 @@ from kvqa.config import read_config, read_task
 from kvqa.errors import InputError
 from kvqa.training.experiment import Experiment
 from kvqa.training.nlvr import NlvrExperiment
+from kvqa.training.photo_config import PhotoPretraining
 from kvqa.training.pretrain_config import Pretraining
 from kvqa.training.task import TaskExperiment
 
@@ -95,7 +96,9 @@ def test_yaml_builds_no_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_every_experiment_is_sound(path: Path) -> None:
-    kinds: dict[str, Any] = {"fvqa": Experiment, "pretraining": Pretraining, "nlvr": NlvrExperiment}
+    kinds: dict[str, Any] = {
+        "fvqa": Experiment, "pretraining": Pretraining, "photos": PhotoPretraining, "nlvr": NlvrExperiment
+    }  # fmt: skip
     kind = kinds.get(read_task(path), TaskExperiment)
     assert read_config(path, kind)
 
