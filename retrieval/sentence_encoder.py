@@ -37,8 +37,8 @@ class SentenceEncoder:
     Args:
         name: Name of an installed package with a `model/` folder (the default is all-MiniLM-L6-v2), a folder
             in the layout of sentence-transformers, or an id on the Hugging Face hub.
-        dtype: What CPUs multiply in: `"bfloat16"`, `"float32"`, or `"auto"`, the faster one on this machine. GPUs
-            compute in float32.
+        dtype: What CPUs multiply in, for models of BERT's kind: `"bfloat16"`, `"float32"`, or `"auto"`, the faster one
+            on this machine. GPUs, and CPUs for other models, compute in float32.
 
     Raises:
         KnowledgeError: on first use, if no such model can be loaded.

@@ -27,7 +27,7 @@ def quicken(model: nn.Module, *, bfloat16: bool) -> None:
     """Make `model` fast for short texts on CPUs, for inference. Weights stay as they are, and so do their checksums.
 
     Args:
-        model: Holds a model of `transformers`; if that is none of `KNOWN`, all is set to the wanted precision instead.
+        model: Holds a model of `transformers`; if that is none of `KNOWN`, it is left as it is.
         bfloat16: Whether to multiply in bfloat16.
     """
     from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -35,7 +35,6 @@ def quicken(model: nn.Module, *, bfloat16: bool) -> None:
 
     transformers = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
     if not all(transformer.config.model_type in KNOWN for transformer in transformers):
-        model.to(torch.bfloat16 if bfloat16 else torch.float32)
         return
     AttentionInterface.register(ATTENTION, attend)
     AttentionMaskInterface.register(ATTENTION, eager_mask)

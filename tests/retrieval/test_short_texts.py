@@ -77,8 +77,7 @@ def test_another_kind_of_model_is_left_to_transformers(bfloat16: bool) -> None:
     attention, before = model.config._attn_implementation, states(model)
     quicken(model, bfloat16=bfloat16)
     assert model.config._attn_implementation == attention
-    assert states(model).dtype == (torch.bfloat16 if bfloat16 else torch.float32)
-    torch.testing.assert_close(states(model).float(), before, atol=0.06 if bfloat16 else 0.0, rtol=0)
+    assert torch.equal(states(model), before)
 
 
 def test_long_texts_go_in_small_batches() -> None:
