@@ -8,7 +8,7 @@ from typing import Literal
 
 from kvqa.data.pretrain_pairs import Source
 from kvqa.models.crossmodal import CrossModalConfig
-from kvqa.training.pretrain_config import RunConfig
+from kvqa.training.pretrain_config import RunConfig, objective_problems
 
 TERMS = ("words", "features", "patches", "matching", "contrastive")
 """Objectives of this recipe in the order of the log."""
@@ -37,14 +37,7 @@ class PhotoObjectives:
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the values."""
-        if not any(getattr(self, name) > 0 for name in TERMS):
-            yield f"objectives: all weights are 0; give one of {', '.join(TERMS)}"
-        for name in TERMS:
-            if getattr(self, name) < 0:
-                yield f"objectives: {name} {getattr(self, name)} is negative"
-        for name in ("word_rate", "region_rate", "patch_rate", "swap"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"objectives: {name} {getattr(self, name)} is not in [0, 1)"
+        yield from objective_problems(self, TERMS, ("word_rate", "region_rate", "patch_rate", "swap"))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -15,6 +15,17 @@ Precision = Literal["auto", "no", "bf16", "fp16"]
 Tracker = Literal["tensorboard", "wandb"]
 TERMS = ("words", "features", "objects", "matching", "answers", "contrastive", "facts")
 """Objectives of this recipe in the order of the log."""
+
+
+def objective_problems(settings: object, terms: Sequence[str], rates: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with the attributes of `settings` that are weights of objectives, or shares."""
+    weights = {name: getattr(settings, name) for name in terms}
+    if not any(weight > 0 for weight in weights.values()):
+        yield f"objectives: all weights are 0; give one of {', '.join(terms)}"
+    yield from (f"objectives: {name} {weight} is negative" for name, weight in weights.items() if weight < 0)
+    for name in rates:
+        if not 0 <= getattr(settings, name) < 1:
+            yield f"objectives: {name} {getattr(settings, name)} is not in [0, 1)"
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,7 @@ class ObjectiveConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the values."""
-        if not any(getattr(self, name) > 0 for name in TERMS):
-            yield f"objectives: all weights are 0; give one of {', '.join(TERMS)}"
-        for name in TERMS:
-            if getattr(self, name) < 0:
-                yield f"objectives: {name} {getattr(self, name)} is negative"
-        for name in ("word_rate", "region_rate", "swap"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"objectives: {name} {getattr(self, name)} is not in [0, 1)"
+        yield from objective_problems(self, TERMS, ("word_rate", "region_rate", "swap"))
         if self.boxes not in get_args(Boxes):
             yield f"objectives: boxes {self.boxes!r} is none of {', '.join(get_args(Boxes))}"
 
