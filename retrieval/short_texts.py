@@ -12,7 +12,6 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from retrieval.packed_linear import PackedLinear
