@@ -16,6 +16,9 @@ from kvqa.models.task_heads import choice_loss, soft_target_loss
 from kvqa.models.task_model import TaskConfig, TaskModel, save_task_model
 from kvqa.training.task import Log, TaskExperiment, TaskReport, TaskStep, fit, identity, write_report
 
+LEAST_SPREAD = 1e-4
+"""Standard deviation over examples of the logit that varies most; with less, nothing was learnt about examples."""
+
 
 def train_reading(
     experiment: TaskExperiment,
@@ -72,6 +75,8 @@ def train_reading(
         model, len(training), step, experiment.stage, seed=experiment.seed, state=out / "task.state",
         adversarial=experiment.adversarial, context=context, log=log,
     )  # fmt: skip
+    if len(training) > 1 and not tells_apart(model, training[:64]):
+        log("the model says the same of all examples: training has collapsed; lower stage.lr and train again")
     scores = {name: {"accuracy": accuracy(model, part)} for name, part in validation.items()}
     counts = {"train": len(training), **{name: len(part) for name, part in validation.items()}}
     report = TaskReport(scores, counts, time.perf_counter() - start)
@@ -79,6 +84,15 @@ def train_reading(
     save_task_model(model, out, training=record)
     write_report(out, report)
     return report
+
+
+def tells_apart(model: TaskModel, examples: Sequence[Example]) -> bool:
+    """Return whether `model` says anything else of one example than of another.
+
+    A rate that is too high can end in states that are the same for every input, with nothing but the answers' shares
+    in the head's bias; the loss, which starts there, does not show it.
+    """
+    return bool(model.predict(examples).std(0).max() > LEAST_SPREAD)
 
 
 def accuracy(model: TaskModel, examples: Sequence[Example]) -> float:

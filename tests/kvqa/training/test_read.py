@@ -108,6 +108,20 @@ def test_a_stopped_run_ends_like_one_that_was_not(tmp_path: Path) -> None:
     assert whole.counts == {"train": 3}
 
 
+def test_a_model_that_says_the_same_of_everything_is_reported(tmp_path: Path) -> None:
+    opened = Dataset("okvqa", ROOT / "tests" / "fixtures" / "okvqa")
+    examples = _seen(opened.examples("train"))
+    examples = [replace(e, question_id=str(i), question=f"what is {i}") for i, e in enumerate(examples * 3)]
+    said: dict[float, list[str]] = {1e-9: [], 1e-2: []}
+    for lr, lines in said.items():
+        stage = replace(QUICK, epochs=3, lr=lr, lr_text=1e-9)
+        experiment = replace(_experiment("okvqa", "train"), stage=stage, answers_at_least=1)
+        train_reading(experiment, examples, {}, (), tmp_path / str(lr), log=lines.append)
+    # A head that has not moved from the answers' shares knows nothing of examples.
+    assert any("training has collapsed" in line for line in said[1e-9])
+    assert not any("training has collapsed" in line for line in said[1e-2])
+
+
 def test_a_test_split_is_refused() -> None:
     experiment = replace(_experiment("nlvr2", "test1"), validation="test2")
     assert sum("test split" in problem for problem in experiment.problems()) == 2
